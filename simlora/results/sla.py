@@ -1,0 +1,46 @@
+"""Which requests kept what their tier promises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simlora.results.arrays import Bools, Floats, Indexes
+from simlora.results.columns import RequestColumns
+
+if TYPE_CHECKING:
+    from simlora.scenario.schema import Tier
+
+
+class Promises:
+    """The tiers' bounds, by tier index; infinite where a tier promises nothing.
+
+    A bound promised for the 99th percentile (`ttft_p99_s`) is asked of every single request here:
+    attainment is the share of requests within every bound.
+    """
+
+    def __init__(self, tiers: Sequence[Tier]) -> None:
+        self.ttft_s = _bounds([tier.sla.ttft_p99_s for tier in tiers])
+        self.tpot_s = _bounds([tier.sla.tpot_p99_s for tier in tiers])
+        self.e2e_s = _bounds([tier.sla.e2e_p99_s for tier in tiers])
+
+    def kept(self, columns: RequestColumns) -> Bools:
+        """Completed within every bound. What never came (the TPOT of one token) breaks none."""
+        tier = columns.tier
+        broken = (
+            (columns.ttft_s > self.ttft_s[tier])
+            | (columns.tpot_s > self.tpot_s[tier])
+            | (columns.e2e_s > self.e2e_s[tier])
+        )
+        return columns.completed & ~broken
+
+    def overdue(self, tier: Indexes, age_s: Floats, has_first_token: Bools) -> Bools:
+        """Unfinished requests of that age that have already broken a bound."""
+        return (age_s > self.e2e_s[tier]) | (~has_first_token & (age_s > self.ttft_s[tier]))
+
+
+def _bounds(promised: Sequence[float | None]) -> Floats:
+    return np.array([math.inf if bound is None else bound for bound in promised])

@@ -1,0 +1,219 @@
+"""`summary.json`: a run in figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from simlora.results.schema import RunFacts
+from simlora.results.statistics import RELATIVE_ERROR, Distribution
+from simlora.results.tenants import TenantStatistics
+from simlora.results.tiers import METRICS, PERCENTILES, STATUSES, TierStatistics
+
+if TYPE_CHECKING:
+    from simlora.scenario.deployment import Deployment
+    from simlora.scenario.schema import Sla
+
+
+_MONTH_H = 720.0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Requests of the whole run by status, warm-up included."""
+
+    completed: int = 0
+    rejected: int = 0
+    failed: int = 0
+    unfinished: int = 0
+
+    @property
+    def offered(self) -> int:
+        return self.completed + self.rejected + self.failed + self.unfinished
+
+
+def build_summary(
+    deployment: Deployment,
+    facts: RunFacts,
+    totals: Totals,
+    tiers: TierStatistics,
+    tenants: TenantStatistics,
+    warmup_s: float,
+) -> dict[str, Any]:
+    """The summary as nested dicts of plain values; None where there is no figure (never NaN).
+
+    `requests` counts the whole run; `throughput`, `latency` and `tiers` count requests that
+    arrived after the warm-up, over the time after it. Tokens of throughput are those of completed
+    requests.
+    """
+    window_s = max(facts.span_s - warmup_s, 0.0)
+    output_tokens = int(tenants.output_tokens.sum())
+    summary = {
+        "name": deployment.scenario.name,
+        "requests": {"offered": totals.offered, **asdict(totals)},
+        "throughput": {
+            "requests_per_s": _ratio(tiers.counts["completed"].sum(), window_s),
+            "input_tokens_per_s": _ratio(tiers.prompt_tokens.sum(), window_s),
+            "output_tokens_per_s": _ratio(tiers.output_tokens.sum(), window_s),
+        },
+        "latency": {metric: _figures(tiers.overall(metric)) for metric in METRICS},
+        "adapters": {
+            "hit_ratio": _ratio(facts.adapters.hits, facts.adapters.lookups),
+            **asdict(facts.adapters),
+        },
+        "memory": _memory(facts),
+        "prefix_cache": {
+            "hit_ratio": _ratio(facts.prefix.hit_tokens, facts.prefix.lookup_tokens),
+            **asdict(facts.prefix),
+        },
+        "batch": {
+            **asdict(facts.batch),
+            "mean_step_s": _ratio(facts.batch.busy_s, facts.batch.steps),
+            "busy_ratio": _ratio(facts.batch.busy_s, facts.span_s * max(len(facts.memory), 1)),
+            "max_num_seqs": deployment.scenario.engine.max_num_seqs,
+            "preemptions": facts.preemptions,
+        },
+        "tiers": {
+            name: _tier(deployment.tiers[index].sla, tiers, index, window_s)
+            for index, name in enumerate(deployment.tier_names)
+        },
+        "cost": _cost(facts, totals, int(tenants.prompt_tokens.sum()), output_tokens),
+        "simulation": _simulation(deployment, facts, totals, tiers, tenants, warmup_s),
+    }
+    return _plain(summary)  # type: ignore[no-any-return]
+
+
+def fleet_usd(facts: RunFacts) -> float:
+    """What the fleet costs over the run, from its first to its last second."""
+    return _usd_per_hour(facts) * facts.span_s / 3600
+
+
+def to_json(summary: Mapping[str, Any]) -> str:
+    """The bytes of `summary.json`: keys in their order, floats by `repr`."""
+    return json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _usd_per_hour(facts: RunFacts) -> float:
+    return math.fsum(pool.gpus * pool.usd_per_gpu_hour for pool in facts.fleet)
+
+
+def _figures(distribution: Distribution) -> dict[str, float]:
+    return {
+        "mean": distribution.mean,
+        **{name: distribution.quantile(q) for name, q in PERCENTILES.items()},
+    }
+
+
+def _memory(facts: RunFacts) -> dict[str, Any]:
+    """Sums over replicas. A peak's sum is of each replica's own peak, wherever it lay in time."""
+    replicas = [asdict(memory) for memory in facts.memory]
+    summed = {
+        key: sum(replica[key] for replica in replicas)
+        for key in (replicas[0] if replicas else {})
+        if key != "page_bytes"
+    }
+    return {
+        "page_bytes": facts.memory[0].page_bytes if facts.memory else None,
+        **summed,
+        "replicas": replicas,
+    }
+
+
+def _tier(sla: Sla, tiers: TierStatistics, tier: int, window_s: float) -> dict[str, Any]:
+    counts = {status: int(tiers.counts[status][tier]) for status in STATUSES}
+    ended = counts["completed"] + counts["rejected"] + counts["failed"]
+    measured = {
+        "ttft_p99_s": tiers.distribution("ttft_s", tier).quantile(0.99),
+        "tpot_p99_s": tiers.distribution("tpot_s", tier).quantile(0.99),
+        "e2e_p99_s": tiers.distribution("e2e_s", tier).quantile(0.99),
+        "availability": _ratio(counts["completed"], ended),
+    }
+    promised = {bound: value for bound, value in sla.model_dump().items() if value is not None}
+    kept = int(tiers.kept[tier])
+    return {
+        "requests": {"offered": sum(counts.values()), **counts},
+        **{metric: _figures(tiers.distribution(metric, tier)) for metric in METRICS},
+        "sla": {
+            bound: {
+                "promised": value,
+                "measured": measured[bound],
+                "met": _met(bound, value, measured[bound]),
+            }
+            for bound, value in promised.items()
+        },
+        "sla_attainment": _ratio(kept, ended + int(tiers.overdue[tier])) if promised else None,
+        "goodput_rps": _ratio(kept, window_s),
+        "output_tokens_per_s": _ratio(tiers.output_tokens[tier], window_s),
+    }
+
+
+def _met(bound: str, promised: float, measured: float | None) -> bool | None:
+    """None: no request ended, so nothing was measured."""
+    if measured is None or math.isnan(measured):
+        return None
+    return measured >= promised if bound == "availability" else measured <= promised
+
+
+def _cost(
+    facts: RunFacts, totals: Totals, prompt_tokens: int, output_tokens: int
+) -> dict[str, Any]:
+    """`gpu_usd_per_hour` is the whole fleet's; tokens are all those processed in the run."""
+    usd_per_hour = _usd_per_hour(facts)
+    usd = fleet_usd(facts)
+    return {
+        "gpus": sum(pool.gpus for pool in facts.fleet),
+        "gpu_usd_per_hour": usd_per_hour,
+        "fleet_usd": usd,
+        "fleet_usd_per_month": usd_per_hour * _MONTH_H,
+        "usd_per_million_tokens": _ratio(usd * 1e6, prompt_tokens + output_tokens),
+        "usd_per_million_output_tokens": _ratio(usd * 1e6, output_tokens),
+        "usd_per_thousand_requests": _ratio(usd * 1e3, totals.completed),
+    }
+
+
+def _simulation(
+    deployment: Deployment,
+    facts: RunFacts,
+    totals: Totals,
+    tiers: TierStatistics,
+    tenants: TenantStatistics,
+    warmup_s: float,
+) -> dict[str, Any]:
+    from simlora import __version__
+
+    statistics = "exact" if tiers.exact else f"quantiles within {RELATIVE_ERROR:.1%}"
+    if tenants.relative_error:
+        statistics += f", of a tenant within {tenants.relative_error:.1%}"
+    return {
+        "version": __version__,
+        "seed": deployment.scenario.seed,
+        "model": deployment.model.name,
+        "weights": deployment.scenario.model.weights,
+        "fleet": [asdict(pool) for pool in facts.fleet],
+        "timing": asdict(facts.timing),
+        "span_s": facts.span_s,
+        "warmup_s": warmup_s,
+        "events": facts.events,
+        "wall_s": facts.wall_s,
+        "requests_per_wall_s": _ratio(totals.offered, facts.wall_s),
+        "statistics": statistics,
+        "interrupted": facts.interrupted,
+    }
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return float(part) / float(whole) if whole else None
+
+
+def _plain(value: Any) -> Any:
+    """NaN and infinity become None, mappings dicts, sequences lists."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

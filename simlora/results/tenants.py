@@ -1,0 +1,142 @@
+"""What each tenant asked for, got and costs: `tenants.parquet`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from simlora.results.arrays import Bools, Floats, Indexes, Ints
+from simlora.results.arrow import coded, numbers, strings
+from simlora.results.columns import RequestColumns
+from simlora.results.statistics import EXACT_VALUES
+from simlora.results.tenant_quantiles import TenantQuantiles
+from simlora.results.tiers import STATUSES
+from simlora.serving.request import SOURCE_HOT, SOURCE_NONE
+
+if TYPE_CHECKING:
+    from simlora.scenario.deployment import Tenant
+
+
+class TenantStatistics:
+    """Counts of the whole run, and latencies of completed requests that arrived after the
+    warm-up. All arrays are by tenant index.
+
+    `prompt_tokens` and `output_tokens` are those processed: a request that was cut or failed
+    counts its prompt once it had a first token, and the tokens it had emitted.
+    """
+
+    def __init__(self, tenants: int) -> None:
+        self._tenants = tenants
+        self._counts = {status: self._zeros() for status in STATUSES}
+        self.prompt_tokens, self.output_tokens = self._zeros(), self._zeros()
+        self._lookups, self._hits = self._zeros(), self._zeros()
+        self._judged, self._kept = self._zeros(), self._zeros()
+        self._ttft_sum, self._tpot_sum = np.zeros(tenants), np.zeros(tenants)
+        self._ttft_count, self._tpot_count = self._zeros(), self._zeros()
+        self._ttft = TenantQuantiles(tenants, EXACT_VALUES)
+        self._e2e = TenantQuantiles(tenants, EXACT_VALUES)
+
+    @property
+    def relative_error(self) -> float:
+        """Of a quantile; 0 while all values are kept."""
+        return max(self._ttft.relative_error, self._e2e.relative_error)
+
+    def add(self, columns: RequestColumns, measured: Bools, kept: Bools) -> None:
+        """Add all rows; `measured`: arrived after the warm-up, `kept`: within every promise."""
+        for status, codes in STATUSES.items():
+            self._counts[status] += self._count(columns, np.isin(columns.status, codes))
+        completed = columns.completed
+        prompted = completed | ~np.isnan(columns.first_token_s)
+        emitted = np.where(completed, columns.output_tokens, columns.emitted_tokens)
+        self.prompt_tokens += self._sum(columns, columns.prompt_tokens * prompted)
+        self.output_tokens += self._sum(columns, emitted)
+        looked_up = columns.adapter_source != SOURCE_NONE
+        self._lookups += self._count(columns, looked_up)
+        self._hits += self._count(columns, columns.adapter_source == SOURCE_HOT)
+
+        ended = measured & ~np.isin(columns.status, STATUSES["unfinished"])
+        self._judged += self._count(columns, ended)
+        self._kept += self._count(columns, ended & kept)
+        measured = measured & completed
+        tenant, ttft_s = columns.tenant[measured], columns.ttft_s[measured]
+        self._ttft_sum += np.bincount(tenant, ttft_s, self._tenants)
+        self._ttft_count += np.bincount(tenant, minlength=self._tenants)
+        self._ttft.add(tenant, ttft_s)
+        self._e2e.add(tenant, columns.e2e_s[measured])
+        has_tpot = measured & ~np.isnan(columns.tpot_s)
+        self._tpot_sum += np.bincount(
+            columns.tenant[has_tpot], columns.tpot_s[has_tpot], self._tenants
+        )
+        self._tpot_count += self._count(columns, has_tpot)
+
+    def add_overdue(self, tenant: Indexes) -> None:
+        """Unfinished requests of these tenants that have already broken a promise."""
+        self._judged += np.bincount(tenant, minlength=self._tenants)
+
+    def write(
+        self,
+        path: Path,
+        tenants: Sequence[Tenant],
+        tier_names: Sequence[str],
+        promised: Bools,
+        fleet_usd: float,
+    ) -> None:
+        """One row a tenant. `promised`: by tier, whether it promises any bound (no attainment is
+        told where it does not); `fleet_usd` is what `cost_usd` adds up to."""
+        tier = np.array([tenant.tier for tenant in tenants])
+        ttft_p50, ttft_p95, ttft_p99 = self._ttft.quantiles((0.5, 0.95, 0.99))
+        (e2e_p99,) = self._e2e.quantiles((0.99,))
+        attainment = _ratio(self._kept, self._judged)
+        attainment[~promised[tier]] = np.nan
+        columns: dict[str, Any] = {
+            "offered": sum(self._counts.values()),
+            **self._counts,
+            "prompt_tokens": self.prompt_tokens,
+            "output_tokens": self.output_tokens,
+            "ttft_mean_s": _ratio(self._ttft_sum, self._ttft_count),
+            "ttft_p50_s": ttft_p50,
+            "ttft_p95_s": ttft_p95,
+            "ttft_p99_s": ttft_p99,
+            "tpot_mean_s": _ratio(self._tpot_sum, self._tpot_count),
+            "e2e_p99_s": e2e_p99,
+            "adapter_hit_ratio": _ratio(self._hits, self._lookups),
+            "sla_attainment": attainment,
+            "cost_usd": self.cost_usd(fleet_usd),
+        }
+        table = pa.table(
+            {
+                "tenant": strings([tenant.name for tenant in tenants]),
+                "tier": coded(tier, strings(tier_names)),
+                **{name: numbers(values, np.isnan(values)) for name, values in columns.items()},
+            }
+        )
+        pq.write_table(table, path, compression="snappy")
+
+    def cost_usd(self, fleet_usd: float) -> Floats:
+        """The bill by tenant: split by processed tokens, prompt and output alike; evenly if
+        nobody had any."""
+        tokens = (self.prompt_tokens + self.output_tokens).astype(np.float64)
+        if not tokens.any():
+            tokens[:] = 1.0
+        shares: Floats = fleet_usd * tokens / tokens.sum()
+        return shares
+
+    def _zeros(self) -> Ints:
+        return np.zeros(self._tenants, dtype=np.int64)
+
+    def _count(self, columns: RequestColumns, rows: Bools) -> Ints:
+        return np.bincount(columns.tenant[rows], minlength=self._tenants)
+
+    def _sum(self, columns: RequestColumns, values: Any) -> Ints:
+        return np.bincount(columns.tenant, values, self._tenants).astype(np.int64)
+
+
+def _ratio(part: Any, whole: Ints) -> Floats:
+    """`part / whole`, NaN where `whole` is 0."""
+    ratio: Floats = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return ratio

@@ -1,0 +1,97 @@
+"""Counts and latency distributions, tier by tier."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simlora.results.arrays import Bools, Floats, Indexes, Ints
+from simlora.results.columns import RequestColumns
+from simlora.results.statistics import EXACT_VALUES, Distribution
+from simlora.serving.request import COMPLETED, FAILED, REJECTED, RUNNING, WAITING
+
+PHASES = ("queue_s", "adapter_wait_s", "prefill_s", "decode_s", "preempted_s")
+REQUEST_METRICS = ("ttft_s", "tpot_s", "e2e_s", *PHASES)
+METRICS = ("ttft_s", "tpot_s", "itl_s", "e2e_s", *PHASES)
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+STATUSES = {
+    "completed": (COMPLETED,),
+    "rejected": (REJECTED,),
+    "failed": (FAILED,),
+    "unfinished": (WAITING, RUNNING),
+}
+
+
+class TierStatistics:
+    """Statistics of the requests of each tier that arrived after the warm-up.
+
+    All arrays are by tier index. Latencies are of completed requests only.
+    """
+
+    def __init__(self, tiers: int) -> None:
+        self.counts = {status: np.zeros(tiers, dtype=np.int64) for status in STATUSES}
+        self.prompt_tokens = np.zeros(tiers, dtype=np.int64)  # of completed requests
+        self.output_tokens = np.zeros(tiers, dtype=np.int64)
+        self.kept = np.zeros(tiers, dtype=np.int64)  # completed within every promised bound
+        self.overdue = np.zeros(tiers, dtype=np.int64)  # unfinished, already out of bounds
+        self._tiers = tiers
+        self._distributions = {metric: [Distribution() for _ in range(tiers)] for metric in METRICS}
+
+    @property
+    def exact(self) -> bool:
+        return all(d.exact for of_tiers in self._distributions.values() for d in of_tiers)
+
+    def distribution(self, metric: str, tier: int) -> Distribution:
+        return self._distributions[metric][tier]
+
+    def overall(self, metric: str) -> Distribution:
+        """The distribution over all tiers."""
+        whole = Distribution()
+        for part in self._distributions[metric]:
+            whole.merge(part)
+        return whole
+
+    def add(self, columns: RequestColumns, measured: Bools, kept: Bools) -> None:
+        """Add the rows where `measured`; `kept`: within every promise."""
+        for status, codes in STATUSES.items():
+            self.counts[status] += self._count(columns, measured & np.isin(columns.status, codes))
+        self.kept += self._count(columns, measured & kept)
+
+        completed = measured & columns.completed
+        tier = columns.tier[completed]
+        for total, tokens in (
+            (self.prompt_tokens, columns.prompt_tokens),
+            (self.output_tokens, columns.output_tokens),
+        ):
+            total += np.bincount(tier, tokens[completed], self._tiers).astype(np.int64)
+        order = np.flatnonzero(completed)[np.argsort(tier, kind="stable")]
+        bounds = np.cumsum(np.bincount(tier, minlength=self._tiers))[:-1]
+        for metric in REQUEST_METRICS:
+            of_tiers = np.split(getattr(columns, metric)[order], bounds)
+            for index, values in enumerate(of_tiers):
+                if metric == "tpot_s":
+                    values = values[~np.isnan(values)]
+                self._distributions[metric][index].add(values)
+            self._fold_if_large(metric)
+
+    def add_tokens(self, steps: list[tuple[Floats, Floats]]) -> None:
+        """Add gaps between tokens: (seconds, number of tokens) for each tier."""
+        for distribution, (seconds, tokens) in zip(
+            self._distributions["itl_s"], steps, strict=True
+        ):
+            distribution.add(seconds, tokens)
+        self._fold_if_large("itl_s")
+
+    def add_overdue(self, tier: Indexes) -> None:
+        """Unfinished requests of these tiers that have already broken a promise."""
+        self.overdue += np.bincount(tier, minlength=self._tiers)
+
+    def _count(self, columns: RequestColumns, rows: Bools) -> Ints:
+        return np.bincount(columns.tier[rows], minlength=self._tiers)
+
+    def _fold_if_large(self, metric: str) -> None:
+        """The tiers share one bound on the values kept."""
+        of_tiers = self._distributions[metric]
+        if sum(distribution.size for distribution in of_tiers) > EXACT_VALUES:
+            for distribution in of_tiers:
+                distribution.fold()

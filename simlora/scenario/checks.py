@@ -1,0 +1,254 @@
+"""What must hold across the fields of a scenario, as far as it shows without reading a trace."""
+
+from __future__ import annotations
+
+from simlora.errors import UserError
+from simlora.scenario.catalog import ModelSpec, load_gpu, load_model
+from simlora.scenario.problems import FieldError, did_you_mean, one_of
+from simlora.scenario.schema import BurstArrivals, Scenario, Workload
+
+MOST_TENANTS = 2_000_000
+MOST_ADAPTERS = 2_000_000
+
+
+def check(scenario: Scenario) -> None:
+    """Raises FieldError for the first thing that does not fit together."""
+    model = _check_catalog(scenario)
+    _check_tenants(scenario)
+    _check_fleet(scenario, model)
+    if scenario.workload.trace is None:
+        _check_synthetic(scenario)
+    else:
+        _check_trace(scenario)
+    _check_engine(scenario, model)
+    _check_memory(scenario)
+    _check_names(scenario)
+
+
+def tenant_exists(scenario: Scenario, name: str) -> bool:
+    """Whether the scenario expands to a tenant of that name, without expanding it."""
+    group_name, _, number = name.rpartition("-")
+    return any(
+        group.name == group_name
+        and number.isdecimal()
+        and int(number) < group.count
+        and number == f"{int(number):04d}"
+        for group in scenario.tenants
+    )
+
+
+def tiers_in_use(scenario: Scenario) -> list[str]:
+    """Names of all tiers, those that only tenant groups name included."""
+    return list(dict.fromkeys([*scenario.tiers, *(group.tier for group in scenario.tenants)]))
+
+
+def _check_catalog(scenario: Scenario) -> ModelSpec:
+    """Every own entry must be whole, used or not."""
+    own = scenario.catalog
+    for name in own.gpus:
+        load_gpu(name, own)
+    for name in own.models:
+        load_model(scenario.model.model_copy(update={"name": name}), own)
+    try:
+        return load_model(scenario.model, own)
+    except UserError as error:
+        raise FieldError(("model", "name"), str(error)) from None
+
+
+def _check_fleet(scenario: Scenario, model: ModelSpec) -> None:
+    for index, pool in enumerate(scenario.fleet):
+        try:
+            load_gpu(pool.gpu, scenario.catalog)
+        except UserError as error:
+            raise FieldError(("fleet", index, "gpu"), str(error)) from None
+        parts, kv_heads = pool.tensor_parallel, model.num_key_value_heads
+        shareable = kv_heads % parts == 0 or parts % kv_heads == 0
+        if model.num_attention_heads % parts or model.intermediate_size % parts or not shareable:
+            raise FieldError(
+                ("fleet", index, "tensor_parallel"),
+                f"{parts} does not divide the model: {model.name} has "
+                f"{model.num_attention_heads} heads, {kv_heads} KV heads and intermediate size "
+                f"{model.intermediate_size}",
+            )
+
+
+def _check_tenants(scenario: Scenario) -> None:
+    seen: dict[str, int] = {}
+    for index, group in enumerate(scenario.tenants):
+        if group.name in seen:
+            raise FieldError(
+                ("tenants", index, "name"),
+                f'"{group.name}" is already the name of tenants.{seen[group.name]}',
+            )
+        seen[group.name] = index
+    tenants = sum(group.count for group in scenario.tenants)
+    if tenants > MOST_TENANTS:
+        raise FieldError(("tenants",), f"{tenants:,} tenants are more than {MOST_TENANTS:,}")
+    adapters = sum(group.count * group.adapters for group in scenario.tenants)
+    if adapters > MOST_ADAPTERS:
+        raise FieldError(("tenants",), f"{adapters:,} adapters are more than {MOST_ADAPTERS:,}")
+
+
+def _check_trace(scenario: Scenario) -> None:
+    """A trace brings its own arrivals, tenants and lengths."""
+    default = Workload()
+    for field in ("rate_rps", "popularity", "arrivals", "prompt_tokens", "output_tokens"):
+        if getattr(scenario.workload, field) != getattr(default, field):
+            raise FieldError(
+                ("workload", field),
+                "belongs to synthetic traffic and has no meaning beside workload.trace",
+            )
+    for index, group in enumerate(scenario.tenants):
+        if group.rate_rps_each is not None:
+            raise FieldError(
+                ("tenants", index, "rate_rps_each"),
+                "belongs to synthetic traffic and has no meaning beside workload.trace",
+            )
+
+
+def _check_synthetic(scenario: Scenario) -> None:
+    workload = scenario.workload
+    if workload.rate_scale != 1.0:
+        raise FieldError(("workload", "rate_scale"), "needs workload.trace: it speeds up a replay")
+    with_rate = [i for i, group in enumerate(scenario.tenants) if group.rate_rps_each is not None]
+    if workload.rate_rps is None and not with_rate:
+        raise FieldError(
+            ("workload", "rate_rps"),
+            "is missing: give the whole load here, rate_rps_each in every tenant group, or a trace",
+        )
+    if workload.rate_rps is not None and with_rate:
+        raise FieldError(
+            ("tenants", with_rate[0], "rate_rps_each"),
+            "and workload.rate_rps both set the load: keep one of them",
+        )
+    if with_rate:
+        _check_rates_of_groups(scenario)
+    if isinstance(workload.arrivals, BurstArrivals):
+        _check_bursts(scenario, workload.arrivals)
+    if workload.duration_s is not None and scenario.run.warmup_s >= workload.duration_s:
+        raise FieldError(
+            ("run", "warmup_s"),
+            f"must be less than workload.duration_s ({workload.duration_s:g}), "
+            f"not {scenario.run.warmup_s:g}",
+        )
+
+
+def _check_rates_of_groups(scenario: Scenario) -> None:
+    for index, group in enumerate(scenario.tenants):
+        if group.rate_rps_each is None:
+            raise FieldError(
+                ("tenants", index, "rate_rps_each"),
+                "is missing: if one tenant group has it, all need it (0 for a silent group)",
+            )
+    if not any(group.rate_rps_each for group in scenario.tenants):
+        raise FieldError(("tenants", 0, "rate_rps_each"), "is 0 in every group: nobody asks")
+    if scenario.workload.popularity != Workload().popularity:
+        raise FieldError(
+            ("workload", "popularity"),
+            "splits workload.rate_rps and has no meaning beside rate_rps_each",
+        )
+
+
+def _check_bursts(scenario: Scenario, arrivals: BurstArrivals) -> None:
+    duration_s = scenario.workload.duration_s
+    for index, burst in enumerate(arrivals.bursts):
+        where = ("workload", "arrivals", "bursts", index)
+        if not tenant_exists(scenario, burst.tenant):
+            names = [f"{group.name}-0000" for group in scenario.tenants]
+            raise FieldError(
+                (*where, "tenant"),
+                f'no tenant "{burst.tenant}": a group\'s tenants are named like {one_of(names)}',
+            )
+        if duration_s is not None and burst.start_s >= duration_s:
+            raise FieldError(
+                (*where, "start_s"),
+                f"must be less than workload.duration_s ({duration_s:g}), not {burst.start_s:g}",
+            )
+
+
+def _check_engine(scenario: Scenario, model: ModelSpec) -> None:
+    engine = scenario.engine
+    if engine.max_num_batched_tokens < engine.max_num_seqs:
+        raise FieldError(
+            ("engine", "max_num_batched_tokens"),
+            f"must be at least engine.max_num_seqs ({engine.max_num_seqs}), "
+            f"not {engine.max_num_batched_tokens}",
+        )
+    longest = model.max_position_embeddings
+    if engine.max_model_len is not None and engine.max_model_len > longest:
+        raise FieldError(
+            ("engine", "max_model_len"),
+            f"must be at most {longest}, the limit of {model.name}, not {engine.max_model_len}",
+        )
+    block = scenario.workload.prefix_block_tokens
+    if block is not None and block % engine.kv_block_tokens:
+        raise FieldError(
+            ("workload", "prefix_block_tokens"),
+            f"must be a multiple of engine.kv_block_tokens ({engine.kv_block_tokens}), not {block}",
+        )
+
+
+def _check_memory(scenario: Scenario) -> None:
+    engine, hot = scenario.engine, scenario.adapters.hot
+    memory = engine.memory
+    slot_fields = {"max_loras": memory.max_loras, "max_lora_rank": memory.max_lora_rank}
+    for field, value in slot_fields.items():
+        where = ("engine", "memory", field)
+        if memory.mode == "unified" and value is not None:
+            raise FieldError(where, "belongs to mode: slots, and the mode is unified")
+        if memory.mode == "slots" and value is None:
+            raise FieldError(where, "is missing: mode: slots needs it")
+    if memory.mode == "slots" and hot.max_adapters is not None:
+        raise FieldError(
+            ("adapters", "hot", "max_adapters"),
+            "belongs to unified memory; with slots it is engine.memory.max_loras",
+        )
+    if memory.max_lora_rank is not None:
+        _check_ranks(scenario, memory.max_lora_rank)
+    capacity = memory.max_loras if memory.mode == "slots" else hot.max_adapters
+    if capacity is None:
+        return
+    if engine.max_cpu_loras is not None and engine.max_cpu_loras < capacity:
+        raise FieldError(
+            ("engine", "max_cpu_loras"),
+            f"must be at least the {capacity} adapters that may be hot, not {engine.max_cpu_loras}",
+        )
+    _check_pinned(scenario, capacity)
+
+
+def _check_ranks(scenario: Scenario, max_rank: int) -> None:
+    for index, group in enumerate(scenario.tenants):
+        if group.adapters and group.adapter.rank > max_rank:
+            raise FieldError(
+                ("tenants", index, "adapter", "rank"),
+                f"must be at most engine.memory.max_lora_rank ({max_rank}), "
+                f"not {group.adapter.rank}",
+            )
+
+
+def _check_pinned(scenario: Scenario, capacity: int) -> None:
+    """Pinned adapters that fill the hot tier would leave every other one waiting for ever."""
+    pinned_tiers = scenario.adapters.hot.pinned_tiers
+    pinned = sum(g.count * g.adapters for g in scenario.tenants if g.tier in pinned_tiers)
+    others = sum(g.count * g.adapters for g in scenario.tenants if g.tier not in pinned_tiers)
+    if pinned > capacity or (pinned == capacity and others):
+        raise FieldError(
+            ("adapters", "hot", "pinned_tiers"),
+            f"{pinned} pinned adapters leave no room for the others: only {capacity} may be hot",
+        )
+
+
+def _check_names(scenario: Scenario) -> None:
+    tiers = tiers_in_use(scenario)
+    for index, name in enumerate(scenario.adapters.hot.pinned_tiers):
+        if name not in tiers:
+            raise FieldError(
+                ("adapters", "hot", "pinned_tiers", index),
+                f'no tier "{name}": {did_you_mean(name, tiers)}',
+            )
+    for name in scenario.gateway.rate_limits:
+        if name not in tiers and not tenant_exists(scenario, name):
+            raise FieldError(
+                ("gateway", "rate_limits", name),
+                f"is neither a tier nor a tenant: {did_you_mean(name, tiers)}",
+            )

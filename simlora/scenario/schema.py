@@ -1,0 +1,321 @@
+"""What a user may ask: the scenario, as strict pydantic models.
+
+Schemas only: no file access and no arithmetic. Every field has a default but `name`, `model`,
+`fleet`, `tenants` and `workload`. Units are in the names (`_s`, `_rps`, `_gb` = 1e9 bytes,
+`_gbps` = gigabits per second, `_usd`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from simlora.scenario.field_types import (
+    Fraction,
+    Name,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+)
+from simlora.scenario.strict import Strict
+from simlora.scenario.traffic import (
+    BurstArrivals,
+    BurstShape,
+    CvShape,
+    DiurnalArrivals,
+    DiurnalShape,
+    Empirical,
+    Fixed,
+    GammaArrivals,
+    Lognormal,
+    LognormalShape,
+    MmppArrivals,
+    MmppShape,
+    SessionArrivals,
+    SessionShape,
+    Uniform,
+    WeibullArrivals,
+    Workload,
+    Zipf,
+)
+
+__all__ = [
+    "AdapterShape",
+    "Adapters",
+    "BurstArrivals",
+    "BurstShape",
+    "CvShape",
+    "DiurnalArrivals",
+    "DiurnalShape",
+    "Empirical",
+    "Engine",
+    "Fixed",
+    "GammaArrivals",
+    "Gateway",
+    "HotTier",
+    "Lognormal",
+    "LognormalShape",
+    "Memory",
+    "MmppArrivals",
+    "MmppShape",
+    "ModelChoice",
+    "NvmeTier",
+    "Pool",
+    "PrefixCaching",
+    "RateLimit",
+    "Run",
+    "Scenario",
+    "Scheduler",
+    "SessionArrivals",
+    "SessionShape",
+    "Sla",
+    "StoreTier",
+    "Strict",
+    "TenantGroup",
+    "Tier",
+    "Timing",
+    "Uniform",
+    "UserCatalog",
+    "WarmTier",
+    "WeibullArrivals",
+    "Workload",
+    "Zipf",
+]
+
+# --- base model, fleet, tenants -------------------------------------------------------------
+
+
+class ModelChoice(Strict):
+    """The base model: a catalog name or a path to a Hugging Face `config.json`.
+
+    In a scenario a bare name stands for `{name: …}`.
+    """
+
+    name: str
+    weights: Literal["bf16", "fp8", "int8", "int4", "nvfp4"] = "bf16"
+
+
+def _model_by_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Pool(Strict):
+    """A pool of identical replicas; a replica is `tensor_parallel` GPUs serving one base model."""
+
+    gpu: str
+    replicas: PositiveInt = 1
+    tensor_parallel: PositiveInt = 1
+    usd_per_gpu_hour: NonNegativeFloat | None = None  # overrides the catalog's price
+
+
+TargetSet = Literal["all-linear", "attention", "qv"]
+TargetModule = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def _set_or_list(value: Any) -> str:
+    return "<list>" if isinstance(value, (list, tuple)) else "<name>"
+
+
+Targets = Annotated[
+    Annotated[TargetSet, Tag("<name>")]
+    | Annotated[list[TargetModule], Field(min_length=1), Tag("<list>")],
+    Discriminator(_set_or_list),
+]
+
+
+class AdapterShape(Strict):
+    """Rank and target modules of an adapter. `targets` is a set's name or a list of modules."""
+
+    rank: Annotated[int, Field(gt=0, le=1024)] = 16
+    targets: Targets = "all-linear"
+
+
+class TenantGroup(Strict):
+    """`count` alike tenants, named `name-0000` …, each with `adapters` adapters (0: base model)."""
+
+    name: Name
+    count: Annotated[int, Field(gt=0, le=1_000_000)] = 1
+    tier: Name = "standard"
+    adapters: Annotated[int, Field(ge=0, le=1_000_000)] = 1
+    adapter: AdapterShape = AdapterShape()
+    rate_rps_each: NonNegativeFloat | None = None
+
+
+# --- engine ---------------------------------------------------------------------------------
+
+
+class Memory(Strict):
+    """`unified`: one paged pool for KV and adapters. `slots`: `max_loras` slots of `max_lora_rank`
+    are taken out of the KV cache, and at most `max_loras` distinct adapters run at a time."""
+
+    mode: Literal["unified", "slots"] = "unified"
+    utilization: Fraction = 0.9
+    max_loras: PositiveInt | None = None
+    max_lora_rank: PositiveInt | None = None
+
+
+class Scheduler(Strict):
+    """How a replica forms its batches. Each policy is a registered name or a dotted path."""
+
+    batching: str = "mixed"
+    order: str = "fcfs"
+    chunked_prefill: bool = True
+    preemption: Literal["recompute"] = "recompute"
+
+
+class PrefixCaching(Strict):
+    """`isolation` says who may share a cached prefix: nobody but the same adapter, the same
+    tenant, or everybody (`shared`)."""
+
+    enabled: bool = True
+    isolation: Literal["adapter", "tenant", "shared"] = "adapter"
+
+
+class Engine(Strict):
+    """One replica's engine; the fields are named after vLLM's flags."""
+
+    max_num_seqs: PositiveInt = 256
+    max_num_batched_tokens: PositiveInt = 8192
+    max_model_len: PositiveInt | None = None  # default: the model's own limit
+    kv_block_tokens: PositiveInt = 16
+    memory: Memory = Memory()
+    max_cpu_loras: PositiveInt | None = None
+    adapter_loading: Literal["overlap", "blocking"] = "overlap"
+    scheduler: Scheduler = Scheduler()
+    prefix_cache: PrefixCaching = PrefixCaching()
+
+
+# --- adapters -------------------------------------------------------------------------------
+
+
+class HotTier(Strict):
+    """Adapters in GPU memory. Adapters of `pinned_tiers` are never evicted once loaded."""
+
+    eviction: str = "lru"
+    pinned_tiers: list[Name] = Field(default_factory=list)
+    max_adapters: PositiveInt | None = None  # unified memory only; slots have max_loras
+
+
+class WarmTier(Strict):
+    """Host memory: `latency_s` is what the stack spends on registering a copied adapter."""
+
+    capacity_gb: NonNegativeFloat = 256.0
+    eviction: str = "lru"
+    latency_s: NonNegativeFloat = 0.005
+
+
+class NvmeTier(Strict):
+    """Local disk: reading and deserializing a safetensors file."""
+
+    capacity_gb: NonNegativeFloat = 1000.0
+    eviction: str = "lru"
+    latency_s: NonNegativeFloat = 0.01
+    bandwidth_gbps: PositiveFloat = 40.0
+
+
+class StoreTier(Strict):
+    """Object storage."""
+
+    latency_s: NonNegativeFloat = 0.08
+    bandwidth_gbps: PositiveFloat = 0.8
+
+
+class Adapters(Strict):
+    """Where adapters live. `initial_tier` is where they lie when the run starts (what does not fit
+    there lies one tier below); `cold_start` is what happens to a request whose adapter is neither
+    in GPU nor in host memory."""
+
+    hot: HotTier = HotTier()
+    warm: WarmTier = WarmTier()
+    nvme: NvmeTier = NvmeTier()
+    store: StoreTier = StoreTier()
+    initial_tier: Literal["warm", "nvme", "store"] = "nvme"
+    cold_start: Literal["wait", "base_model", "reject"] = "wait"
+
+
+# --- gateway, tiers, the rest ----------------------------------------------------------------
+
+
+class RateLimit(Strict):
+    """Token bucket per tenant: `rps` sustained, `burst` at once; over it, 429 or a delay."""
+
+    rps: PositiveFloat
+    burst: PositiveInt = 1
+    over_limit: Literal["reject", "delay"] = "reject"
+
+
+class Gateway(Strict):
+    """`rate_limits` maps a tier's or a tenant's name to its bucket (the tenant's own wins)."""
+
+    routing: str = "least_loaded"
+    rate_limits: dict[str, RateLimit] = Field(default_factory=dict)
+
+
+class Sla(Strict):
+    """Promised bounds; None is no promise. Attainment counts requests within every bound."""
+
+    ttft_p99_s: PositiveFloat | None = None
+    tpot_p99_s: PositiveFloat | None = None
+    e2e_p99_s: PositiveFloat | None = None
+    availability: Fraction | None = None
+
+
+class Tier(Strict):
+    """An SLA tier: scheduling weight, promised bounds, price of one tenant a month."""
+
+    weight: PositiveFloat = 1.0
+    sla: Sla = Sla()
+    price_usd_month: NonNegativeFloat = 0.0
+
+
+class Timing(Strict):
+    """`roofline`, or a dotted path (`package.module:Class`) to one's own TimingModel."""
+
+    profile: str = "roofline"
+
+
+class Run(Strict):
+    """`warmup_s`: requests that arrive before it are simulated but not counted.
+    `fast_forward: false` is the slow step-by-step reference. `report`: write report.html."""
+
+    warmup_s: NonNegativeFloat = 0.0
+    fast_forward: bool = True
+    report: bool = True
+
+
+class UserCatalog(Strict):
+    """One's own GPUs and models, or changed figures of known ones (`base` names what to start
+    from); same fields as the catalog's data files."""
+
+    gpus: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    models: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+
+
+class Scenario(Strict):
+    """A whole question to the simulator."""
+
+    name: Name
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    model: Annotated[ModelChoice, BeforeValidator(_model_by_name)]
+    fleet: Annotated[list[Pool], Field(min_length=1)]
+    tenants: Annotated[list[TenantGroup], Field(min_length=1)]
+    workload: Workload
+    engine: Engine = Engine()
+    adapters: Adapters = Adapters()
+    gateway: Gateway = Gateway()
+    tiers: dict[Name, Tier] = Field(default_factory=dict)
+    timing: Timing = Timing()
+    run: Run = Run()
+    catalog: UserCatalog = UserCatalog()
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> Scenario:
+        """A copy with some fields changed, by dotted key: `{"fleet.0.replicas": 2}`.
+
+        Raises UserError for a key that does not exist or a value that does not fit.
+        """
+        from simlora.scenario.loading import override_scenario
+
+        return override_scenario(self, overrides)

@@ -1,0 +1,147 @@
+"""What fits into a replica's GPU memory, in pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simlora.errors import UserError
+from simlora.scenario.deployment import Deployment
+
+GIB = 2**30
+ELEMENT_BYTES = 2  # KV cache and adapters are bf16, whatever the weights are
+# CUDA context, communication buffers and captured graphs, per GPU: a round figure of what servers
+# of this kind take beside weights, activations and KV cache.
+RUNTIME_BYTES = 1 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """A replica's memory over all its GPUs together. A page holds `kv_dim` bf16 elements."""
+
+    page_bytes: int
+    pool_pages: int  # for KV, cached prefixes and, in unified mode, adapters
+    block_tokens: int  # tokens of a KV block
+    block_pages: int  # pages of one KV block: K and V of its tokens in every layer
+    weight_bytes: int
+    slot_bytes: int  # taken by adapter slots beside the pool
+    max_hot_adapters: int | None
+    max_model_len: int  # longest prompt and output together
+    unified: bool
+
+    def adapter_pages(self, parameters: int) -> int:
+        """Pages an adapter takes in the pool (0 where it has a slot)."""
+        if not self.unified:
+            return 0
+        return -(-parameters * ELEMENT_BYTES // self.page_bytes)
+
+    @property
+    def kv_capacity_tokens(self) -> int:
+        """Tokens of KV cache if no adapter were in the pool."""
+        return self.pool_pages // self.block_pages * self.block_tokens
+
+
+def plan_memory(deployment: Deployment, pool_index: int) -> MemoryPlan:
+    """The memory plan of the replicas in the scenario's fleet entry `pool_index`.
+
+    Raises UserError if the model, an adapter or one request of the maximum length does not fit.
+    """
+    scenario, model = deployment.scenario, deployment.model
+    pool, gpu = scenario.fleet[pool_index], deployment.gpus[pool_index]
+    engine, memory = scenario.engine, scenario.engine.memory
+    gpus = pool.tensor_parallel
+    where = f"fleet.{pool_index}"
+    fleet = f"{gpus} x {gpu.name}" if gpus > 1 else gpu.name
+
+    # K and V heads that cannot be split further are held by several GPUs.
+    kv_copies = max(1, gpus // model.num_key_value_heads)
+    page_bytes = model.kv_dim * ELEMENT_BYTES * kv_copies
+    block_pages = 2 * model.num_hidden_layers * engine.kv_block_tokens
+    weight_bytes = model.weight_bytes(scenario.model.weights)
+    # Activations of one step (residual, attention and MLP intermediates) and fp32 logits, the
+    # largest buffers that are alive at once.
+    activation_bytes = (
+        engine.max_num_batched_tokens
+        * (4 * model.hidden_size + 3 * model.intermediate_size // gpus)
+        * ELEMENT_BYTES
+        * gpus
+        + engine.max_num_seqs * model.vocab_size * 4
+    )
+    budget = int(gpu.memory_gib * GIB * memory.utilization) * gpus
+    unified = memory.mode == "unified"
+    slot_bytes = 0
+    max_hot = scenario.adapters.hot.max_adapters
+    if not unified:
+        assert memory.max_loras is not None and memory.max_lora_rank is not None
+        max_hot = memory.max_loras
+        slot_bytes = (
+            memory.max_loras
+            * model.lora_parameters(memory.max_lora_rank, "all-linear")
+            * ELEMENT_BYTES
+        )
+    fixed_bytes = weight_bytes + activation_bytes + RUNTIME_BYTES * gpus
+    if fixed_bytes >= budget:
+        raise UserError(
+            f"{where}: {model.name} in {scenario.model.weights} needs {_gib(fixed_bytes)} for "
+            f"weights, activations and runtime, but {fleet} at utilization {memory.utilization:g} "
+            f"has {_gib(budget)}; use more or larger GPUs, or quantized weights"
+        )
+    if fixed_bytes + slot_bytes >= budget:
+        raise UserError(
+            f"{where}: {memory.max_loras} slots of rank {memory.max_lora_rank} take "
+            f"{_gib(slot_bytes)}, but only {_gib(budget - fixed_bytes)} are left beside "
+            f"{model.name} on {fleet}; lower engine.memory.max_loras or max_lora_rank"
+        )
+    pool_pages = (budget - fixed_bytes - slot_bytes) // page_bytes
+    max_model_len = engine.max_model_len or model.max_position_embeddings
+    plan = MemoryPlan(
+        page_bytes=page_bytes,
+        pool_pages=pool_pages,
+        block_pages=block_pages,
+        weight_bytes=weight_bytes,
+        slot_bytes=slot_bytes,
+        max_hot_adapters=max_hot,
+        max_model_len=max_model_len,
+        unified=unified,
+        block_tokens=engine.kv_block_tokens,
+    )
+    _check_adapters_fit(deployment, plan, where, fleet)
+    return plan
+
+
+def _check_adapters_fit(deployment: Deployment, plan: MemoryPlan, where: str, fleet: str) -> None:
+    """One adapter and one request of the maximum length must fit beside all pinned adapters."""
+    pinned_tiers = deployment.scenario.adapters.hot.pinned_tiers
+    largest, largest_name, pinned, pinned_count = 0, "", 0, 0
+    for adapter in deployment.adapters:
+        pages = plan.adapter_pages(adapter.parameters)
+        if pages > largest:
+            largest, largest_name = pages, adapter.name
+        if deployment.tier_names[deployment.tenants[adapter.tenant].tier] in pinned_tiers:
+            pinned += pages
+            pinned_count += 1
+    page, pool = plan.page_bytes, plan.pool_pages
+    if largest > pool:
+        raise UserError(
+            f"{where}: adapter {largest_name!r} takes {_gib(largest * page)}, but {fleet} has only "
+            f"{_gib(pool * page)} for adapters and KV cache; lower its rank or use a larger GPU"
+        )
+    limit = plan.max_hot_adapters
+    if limit is not None and pinned_count and pinned_count >= limit:
+        raise UserError(
+            f"adapters.hot.pinned_tiers: {pinned_count} pinned adapters leave none of {limit} "
+            "slots to the others; pin fewer tiers or raise the number of slots"
+        )
+    request = -(-plan.max_model_len // plan.block_tokens) * plan.block_pages
+    if pinned + largest + request > pool:
+        extra = f", {pinned_count} pinned adapters" if pinned_count else ""
+        beside = f" beside the largest adapter{extra}" if largest else extra
+        tokens = max(0, pool - pinned - largest) // plan.block_pages * plan.block_tokens
+        raise UserError(
+            f"{where}: one request of {plan.max_model_len} tokens needs {_gib(request * page)} of "
+            f"KV cache, but {fleet} holds {tokens} tokens{beside}; "
+            f"set engine.max_model_len to at most {tokens} or use a larger GPU"
+        )
+
+
+def _gib(nbytes: float) -> str:
+    return f"{nbytes / GIB:.2f} GiB"

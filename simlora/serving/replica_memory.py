@@ -1,0 +1,152 @@
+"""A replica's GPU memory: KV blocks, cached prefixes and adapters over one page pool."""
+
+from __future__ import annotations
+
+from simlora.scenario.deployment import Deployment
+from simlora.serving.adapter_state import AdapterState
+from simlora.serving.adapter_tiers import AdapterTiers
+from simlora.serving.memory import MemoryPlan
+from simlora.serving.page_pool import KV, PagePool
+from simlora.serving.prefix_cache import PrefixCache
+from simlora.serving.request import Request
+
+# Making room one prefix block at a time would end a run of decode steps at each of them, so a
+# little more is freed at once: this share of the pool.
+RECLAIM_SHARE = 1 / 256
+
+
+class ReplicaMemory:
+    """Gives pages to the batch, and takes them from what is only cached when they run out."""
+
+    def __init__(self, deployment: Deployment, plan: MemoryPlan, prefix_block_tokens: int) -> None:
+        caching = deployment.scenario.engine.prefix_cache
+        self.plan = plan
+        self.pool = PagePool(plan.pool_pages)
+        self.tiers = AdapterTiers(deployment, plan, self.pool)
+        self.prefix: PrefixCache | None = None
+        self.node_blocks = prefix_block_tokens // plan.block_tokens
+        if caching.enabled:
+            self.prefix = PrefixCache(
+                self.pool, prefix_block_tokens, self.node_blocks * plan.block_pages
+            )
+        self._isolation = caching.isolation
+        self._block_tokens = plan.block_tokens
+        self._block_pages = plan.block_pages
+        self._reclaim_extra = int(plan.pool_pages * RECLAIM_SHARE)
+
+    def blocks(self, tokens: int) -> int:
+        """KV blocks that `tokens` tokens fill, the last perhaps in part."""
+        return -(-tokens // self._block_tokens)
+
+    @property
+    def free_blocks(self) -> int:
+        """KV blocks that are free without evicting anything."""
+        return self.pool.free // self._block_pages
+
+    def take_blocks(self, blocks: int) -> None:
+        """Allocate KV blocks for which `make_room` has made room."""
+        if blocks:
+            self.pool.allocate(KV, blocks * self._block_pages)
+
+    def give_blocks(self, blocks: int) -> None:
+        """Free KV blocks."""
+        self.pool.release(KV, blocks * self._block_pages)
+
+    def room_for_blocks(self, blocks: int) -> bool:
+        """Make room for KV blocks."""
+        return self.make_room(blocks * self._block_pages)
+
+    def make_room(self, pages: int) -> bool:
+        """See that `pages` pages are free, evicting idle prefixes and adapters, whichever were used
+        longest ago. False, and nothing evicted, if they cannot be had."""
+        pool, tiers, prefix = self.pool, self.tiers, self.prefix
+        if pages <= pool.free:
+            return True
+        idle_prefix = prefix.idle_pages if prefix is not None else 0
+        if pages > pool.free + idle_prefix + tiers.idle_pages:
+            return False
+        while pool.free < pages:
+            victim = tiers.next_victim() if tiers.idle_pages else None
+            if (
+                victim is None
+                or prefix is not None
+                and prefix.idle_pages
+                and prefix.oldest_idle_s() <= victim.last_used_s
+            ):
+                assert prefix is not None
+                prefix.evict_oldest()
+            else:
+                tiers.evict(victim)
+        if prefix is not None:
+            while pool.free < pages + self._reclaim_extra and prefix.idle_pages:
+                prefix.evict_oldest()
+        return True
+
+    # --- cached prefixes ----------------------------------------------------------------
+
+    def _namespace(self, request: Request) -> int:
+        """Requests of different namespaces never share a cached prefix."""
+        if self._isolation == "shared":
+            return 0
+        if self._isolation == "tenant":
+            return request.tenant
+        # An adapter belongs to one tenant; negative numbers are the tenants' base-model requests.
+        return -1 - request.tenant if request.adapter_state is None else request.adapter
+
+    def acquire_prefix(self, request: Request, tokens: int, now: float) -> int:
+        """Share the cached blocks that a prompt of `tokens` tokens begins with. At least one token
+        is left to compute. Returns the tokens found."""
+        prefix, hashes = self.prefix, request.prefix_hashes
+        if prefix is None or not hashes:
+            return 0
+        namespace = self._namespace(request)
+        count = prefix.match(namespace, hashes, tokens - 1)
+        request.prefix_nodes = prefix.acquire(namespace, hashes, count, now)
+        return count * prefix.block_tokens
+
+    def count_prefix(self, request: Request, tokens: int, cached: int) -> None:
+        """Count a lookup that led to an admission."""
+        if self.prefix is not None and request.prefix_hashes:
+            self.prefix.lookup_tokens += tokens
+            self.prefix.hit_tokens += cached
+
+    def adopt_prefix(self, request: Request, kv_tokens: int, now: float) -> None:
+        """Cache the whole blocks of what a request has computed."""
+        hashes, nodes = request.prefix_hashes, request.prefix_nodes
+        if self.prefix is not None and hashes and nodes is not None:
+            self.prefix.adopt(self._namespace(request), hashes, nodes, kv_tokens, now)
+
+    def release_prefix(self, request: Request, now: float) -> int:
+        """Stop sharing. Returns the KV blocks that were shared."""
+        nodes = request.prefix_nodes
+        if nodes is None:
+            return 0
+        assert self.prefix is not None
+        self.prefix.release(nodes, now)
+        request.prefix_nodes = None
+        return len(nodes) * self.node_blocks
+
+    def release(self, request: Request, kv_tokens: int, now: float) -> None:
+        """Give back all that a request holding `kv_tokens` tokens has of this memory."""
+        blocks = self.blocks(kv_tokens)
+        if request.prefix_nodes is not None:
+            blocks -= self.release_prefix(request, now)
+        self.give_blocks(blocks)
+        if request.adapter_state is not None:
+            self.tiers.leave(request.adapter_state)
+
+    # --- adapters -----------------------------------------------------------------------
+
+    def reserve_adapter(self, state: AdapterState, now: float) -> bool:
+        """Give an adapter its slot or pages and begin its load. False if there is no room."""
+        if not self.tiers.has_slot() or not self.make_room(state.pages):
+            return False
+        self.tiers.reserve(state, now)
+        return True
+
+    def check(self) -> None:
+        """Raises AssertionError unless every page is accounted for once."""
+        self.pool.check()
+        self.tiers.check()
+        if self.prefix is not None:
+            self.prefix.check()

@@ -1,0 +1,25 @@
+"""simpy events in the order that decisions need at equal times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simpy import Environment
+from simpy.core import NORMAL
+from simpy.events import Event
+
+# At one instant arrivals and finished transfers come before the step boundaries that react to
+# them, and gauges are read last. simpy's own priorities end at NORMAL.
+BOUNDARY = NORMAL + 1
+GAUGES = NORMAL + 2
+
+
+class After(Event):
+    """Triggers after `delay` seconds, at a priority of one's own (simpy's Timeout has none)."""
+
+    def __init__(self, env: Environment, delay: float, priority: int) -> None:
+        self.env = env
+        self.callbacks: list[Any] = []
+        self._value = None
+        self._ok = True
+        env.schedule(self, priority, delay)

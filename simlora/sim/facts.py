@@ -1,0 +1,81 @@
+"""What a finished simulation knows beside its requests."""
+
+from __future__ import annotations
+
+from simlora.results.schema import (
+    AdapterFacts,
+    BatchFacts,
+    MemoryFacts,
+    PoolFacts,
+    PrefixFacts,
+    RunFacts,
+    TimingFacts,
+)
+from simlora.scenario.deployment import Deployment
+from simlora.serving.memory import MemoryPlan
+from simlora.serving.page_pool import ADAPTER, KV, PREFIX, PagePool
+from simlora.serving.request import SOURCE_HOT, SOURCE_NAMES
+from simlora.sim.simulation import Simulation
+from simlora.timing.select import timing_hash
+
+
+def gather_facts(
+    deployment: Deployment, simulation: Simulation, wall_s: float, interrupted: bool
+) -> RunFacts:
+    """The facts of a run that has ended."""
+    replicas = simulation.replicas
+    schedulers = [replica.scheduler for replica in replicas]
+    stats = [scheduler.tiers.stats for scheduler in schedulers]
+    found = [sum(counts) for counts in zip(*(s.found for s in stats), strict=True)]
+    prefixes = [s.memory.prefix for s in schedulers if s.memory.prefix is not None]
+    busy_s = sum(replica.busy_s for replica in replicas)
+    running_s = sum(replica.running_s for replica in replicas)
+    return RunFacts(
+        wall_s=wall_s,
+        events=simulation.arrived + sum(replica.events for replica in replicas),
+        span_s=simulation.env.now,
+        fleet=tuple(
+            PoolFacts(pool.gpu, pool.replicas, pool.tensor_parallel, gpu.usd_per_hour)
+            for pool, gpu in zip(deployment.scenario.fleet, deployment.gpus, strict=True)
+        ),
+        timing=TimingFacts(deployment.scenario.timing.profile, timing_hash(simulation.timings)),
+        memory=tuple(
+            _memory_facts(plan, scheduler.memory.pool)
+            for plan, scheduler in zip(simulation.plans, schedulers, strict=True)
+        ),
+        adapters=AdapterFacts(
+            lookups=sum(s.lookups for s in stats),
+            hits=found[SOURCE_HOT],
+            hits_by_tier=dict(zip(SOURCE_NAMES[1:], found[1:], strict=True)),
+            loads=sum(s.loads for s in stats),
+            evictions=sum(s.evictions for s in stats),
+            load_wait_s=sum(s.request_wait_s for s in stats),
+            bytes_loaded=sum(s.loaded_bytes for s in stats),
+        ),
+        prefix=PrefixFacts(
+            lookup_tokens=sum(prefix.lookup_tokens for prefix in prefixes),
+            hit_tokens=sum(prefix.hit_tokens for prefix in prefixes),
+        ),
+        batch=BatchFacts(
+            steps=sum(replica.steps for replica in replicas),
+            busy_s=busy_s,
+            mean_running=running_s / busy_s if busy_s else 0.0,
+        ),
+        preemptions=sum(scheduler.preemptions for scheduler in schedulers),
+        interrupted=interrupted,
+    )
+
+
+def _memory_facts(plan: MemoryPlan, pool: PagePool) -> MemoryFacts:
+    return MemoryFacts(
+        page_bytes=plan.page_bytes,
+        pool_pages=plan.pool_pages,
+        weight_bytes=plan.weight_bytes,
+        kv_capacity_tokens=plan.kv_capacity_tokens,
+        kv_pages_peak=pool.peak[KV],
+        adapter_pages_peak=pool.peak[ADAPTER],
+        prefix_pages_peak=pool.peak[PREFIX],
+        pages_allocated=pool.allocated_total,
+        pages_freed=pool.freed_total,
+        pages_held=sum(pool.held),
+    )

@@ -1,0 +1,162 @@
+"""One replica in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+from simpy import Environment
+from simpy.events import Event
+
+from simlora.serving.adapter_tiers import PCIE, Transfer
+from simlora.serving.request import Request
+from simlora.serving.scheduler import BatchScheduler, StepPlan
+from simlora.sim.events import BOUNDARY, After
+from simlora.sim.link import Link
+from simlora.sim.reference import recount
+from simlora.timing import TimingModel, steps_until
+
+
+class ReplicaProcess:
+    """Lets a scheduler's plans take the time that the timing model says.
+
+    A run of alike decode steps is one event. An arrival or a finished transfer cuts it short, at the
+    step boundary where the scheduler would act on it. With `fast_forward` off every step is an
+    event, and its shape is counted anew from the requests.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        scheduler: BatchScheduler,
+        timing: TimingModel,
+        link_bytes_per_s: list[float],
+        fast_forward: bool,
+        on_idle: Callable[[], None],
+    ) -> None:
+        self.scheduler = scheduler
+        self.idle = True
+        self.events = 0
+        self.busy_s = 0.0
+        self.running_s = 0.0  # integral of running requests over busy time
+        self.steps = 0
+        self.links = [Link(env, rate, self._transfer_done) for rate in link_bytes_per_s]
+        self._env = env
+        self._timing = timing
+        self._fast_forward = fast_forward
+        self._on_idle = on_idle
+        self._boundary: Event = env.event()  # what the process waits for
+        # The decode run in flight: steps planned (0: none), first step, growth, beginning.
+        self._run_steps = 0
+        self._run_first_s = 0.0
+        self._run_growth_s = 0.0
+        self._run_started_s = 0.0
+        env.process(self._serve())
+
+    def submit(self, request: Request, now: float) -> None:
+        """A request arrives at `now` (the present, but for rounding)."""
+        self.scheduler.submit(request, now)
+        self._react()
+
+    def _transfer_done(self, transfer: Transfer) -> None:
+        self.events += 1
+        self.scheduler.transfer_done(transfer, self._env.now)
+        self._react()
+
+    def _react(self) -> None:
+        """Something has come in: begin a step, or end the decode run early, if it matters."""
+        scheduler = self.scheduler
+        if scheduler.tiers.outbox:
+            self._send_transfers()
+        if self._run_steps > 1:
+            if scheduler.wants_step():
+                elapsed_s = self._env.now - self._run_started_s
+                steps = steps_until(elapsed_s, self._run_first_s, self._run_growth_s)
+                if steps < self._run_steps:
+                    self._run_steps = steps
+                    self._move_boundary(max(0.0, self._run_s(steps) - elapsed_s))
+        elif self.idle and scheduler.wants_step():
+            self.idle = False
+            self._move_boundary(0.0)
+
+    def _move_boundary(self, delay_s: float) -> None:
+        """Let the process wait for an event `delay_s` from now instead of the present one."""
+        boundary = After(self._env, delay_s, BOUNDARY)
+        boundary.callbacks, self._boundary.callbacks = self._boundary.callbacks, []
+        self._boundary = boundary
+
+    def _send_transfers(self) -> None:
+        outbox = self.scheduler.tiers.outbox
+        for transfer in outbox:
+            self.links[transfer.link].start(transfer)
+        outbox.clear()
+
+    def _run_s(self, steps: int) -> float:
+        return steps * self._run_first_s + self._run_growth_s * (steps * (steps - 1) / 2)
+
+    def _serve(self) -> Generator[Event, None, None]:
+        env, scheduler, timing = self._env, self.scheduler, self._timing
+        shape = scheduler.shape
+        yield self._boundary
+        while True:
+            plan = scheduler.schedule(env.now)
+            if scheduler.tiers.outbox:
+                self._send_transfers()
+            if plan is None:
+                self.idle = True
+                self._boundary = env.event()
+                self._on_idle()
+                yield self._boundary
+                continue
+            self.events += 1
+            running = len(scheduler.running)
+            if not self._fast_forward:
+                plan.steps = 1
+                shape = recount(scheduler, plan)
+            steps = plan.steps
+            if steps == 1:
+                load_s = self._blocking_load_s(plan) if plan.blocking_loads else 0.0
+                span_s = timing.step(shape) + load_s
+                self._boundary = After(env, span_s, BOUNDARY)
+                yield self._boundary
+                scheduler.complete(env.now, 1, span_s, load_s)
+            else:
+                self._run_steps = steps
+                self._run_first_s = timing.step(shape)
+                self._run_growth_s = timing.decode_growth_s(shape)
+                self._run_started_s = env.now
+                self._boundary = After(env, self._run_s(steps), BOUNDARY)
+                yield self._boundary
+                steps = self._run_steps
+                self._run_steps = 0
+                span_s = self._run_s(steps)
+                scheduler.complete(env.now, steps, span_s / steps)
+            self.steps += steps
+            self.busy_s += span_s
+            self.running_s += span_s * running
+
+    def _blocking_load_s(self, plan: StepPlan) -> float:
+        """Loads on the critical path, one after the other."""
+        tiers, link = self.scheduler.tiers, self.links[PCIE]
+        return sum(link.alone_s(tiers.gpu_copy(state)) for state in plan.blocking_loads)
+
+    def gauges(self) -> tuple[int, int, int, int, int, int, int]:
+        """Running and waiting requests, pages of KV, prefixes and adapters, free pages, and hot
+        adapters, as they are now within a decode run."""
+        scheduler = self.scheduler
+        kv_pages, prefix_pages, adapter_pages = scheduler.memory.pool.held
+        free_pages = scheduler.memory.pool.free
+        if self._run_steps > 1:
+            elapsed_s = self._env.now - self._run_started_s
+            steps = steps_until(elapsed_s, self._run_first_s, self._run_growth_s)
+            grown = scheduler.pages_grown_after(min(steps, self._run_steps))
+            kv_pages += grown
+            free_pages -= grown
+        return (
+            len(scheduler.running),
+            scheduler.waiting,
+            kv_pages,
+            prefix_pages,
+            adapter_pages,
+            free_pages,
+            scheduler.tiers.hot_count,
+        )

@@ -1,0 +1,205 @@
+"""A run in virtual time: one process of arrivals, one a replica, one that reads the gauges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from itertools import repeat
+
+from simpy import Environment
+from simpy.events import Event
+
+from simlora.errors import UserError
+from simlora.results.recorder import Recorder
+from simlora.scenario.deployment import Deployment
+from simlora.serving.gateway import Gateway
+from simlora.serving.memory import MemoryPlan, plan_memory
+from simlora.serving.request import REJECTED, Request
+from simlora.serving.routing import ROUTING
+from simlora.serving.scheduler import BatchScheduler
+from simlora.sim.events import GAUGES, After
+from simlora.sim.replica import ReplicaProcess
+from simlora.timing import TimingModel, make_timing
+from simlora.workload.blocks import RequestBlock, Traffic
+
+GIGABIT = 1e9 / 8
+Progress = Callable[[float, int], None]  # simulated seconds, requests that have arrived
+
+
+class Simulation:
+    """The whole platform for one deployment and its traffic. `run` may be called once."""
+
+    def __init__(self, deployment: Deployment, traffic: Traffic, recorder: Recorder) -> None:
+        scenario = deployment.scenario
+        _check_prefix_blocks(deployment, traffic)
+        self.env = Environment()
+        self.recorder = recorder
+        self.arrived = 0
+        self.timings: list[TimingModel] = []
+        self.plans: list[MemoryPlan] = []  # one a replica
+        self.replicas: list[ReplicaProcess] = []
+        self._deployment = deployment
+        self._tier_of = [tenant.tier for tenant in deployment.tenants]
+        self._traffic = traffic
+        self._arrivals_over = False
+        self._held_back: dict[int, Request] = {}  # by the gateway
+        self._done: Event = self.env.event()
+        for pool_index, pool in enumerate(scenario.fleet):
+            plan = plan_memory(deployment, pool_index)
+            timing = make_timing(deployment, pool_index)
+            pcie_bytes_per_s = deployment.gpus[pool_index].pcie_gb_per_s * 1e9
+            links = [
+                scenario.adapters.store.bandwidth_gbps * GIGABIT,
+                scenario.adapters.nvme.bandwidth_gbps * GIGABIT,
+                # Each GPU loads its own shard of an adapter.
+                pcie_bytes_per_s * pool.tensor_parallel,
+            ]
+            self.timings.append(timing)
+            for _ in range(pool.replicas):
+                scheduler = BatchScheduler(
+                    deployment,
+                    plan,
+                    recorder.add_replica(),
+                    recorder.pending,
+                    traffic.prefix_block_tokens,
+                )
+                self.plans.append(plan)
+                self.replicas.append(
+                    ReplicaProcess(
+                        self.env,
+                        scheduler,
+                        timing,
+                        links,
+                        scenario.run.fast_forward,
+                        self._stop_if_done,
+                    )
+                )
+        self._schedulers = [replica.scheduler for replica in self.replicas]
+        self._gateway = Gateway(deployment, self.plans[0].max_model_len)
+        self._router = ROUTING.find(scenario.gateway.routing)()
+
+    def run(self, progress: Progress | None = None) -> bool:
+        """Simulate to the end, or until Ctrl-C: then True is returned, and what is unfinished is
+        recorded as such either way."""
+        self.env.process(self._read_gauges())
+        self.env.process(self._arrive(progress))
+        interrupted = False
+        try:
+            self.env.run(until=self._done)
+        except KeyboardInterrupt:
+            interrupted = True
+        for scheduler in self._schedulers:
+            self.recorder.pending.extend(scheduler.unfinished())
+        self.recorder.pending.extend(self._held_back.values())
+        return interrupted
+
+    # --- arrivals -----------------------------------------------------------------------
+
+    def _arrive(self, progress: Progress | None) -> Generator[Event, None, None]:
+        env, recorder = self.env, self.recorder
+        reported_s = time.monotonic()
+        for block in self._traffic.blocks():
+            for request in self._requests(block):
+                if request.arrival_s > env.now:
+                    yield env.timeout(request.arrival_s - env.now)
+                self._receive(request)
+            if len(recorder.pending) >= recorder.FLUSH_REQUESTS:
+                recorder.flush()
+            if progress is not None and time.monotonic() - reported_s > 0.1:
+                reported_s = time.monotonic()
+                progress(env.now, self.arrived)
+        workload = self._deployment.scenario.workload
+        self._arrivals_over = True
+        if workload.on_end == "discard":
+            end_s = self._traffic.duration_s
+            if end_s is not None and end_s > env.now:
+                yield env.timeout(end_s - env.now)
+            if not self._done.triggered:
+                self._done.succeed()
+        else:
+            self._stop_if_done()
+
+    def _requests(self, block: RequestBlock) -> Generator[Request, None, None]:
+        tier_of = self._tier_of
+        columns = zip(
+            range(self.arrived, self.arrived + len(block)),
+            block.arrival_s.tolist(),
+            block.tenant.tolist(),
+            block.adapter.tolist(),
+            block.prompt_tokens.tolist(),
+            block.output_tokens.tolist(),
+            block.session.tolist(),
+            block.priority.tolist(),
+            block.prefix_hashes if block.prefix_hashes is not None else repeat(None),
+            strict=False,
+        )
+        for index, arrival_s, tenant, adapter, prompt, output, session, priority, hashes in columns:
+            self.arrived = index + 1
+            yield Request(
+                index,
+                arrival_s,
+                tenant,
+                tier_of[tenant],
+                adapter,
+                prompt,
+                output,
+                session,
+                priority,
+                hashes,
+            )
+
+    def _receive(self, request: Request) -> None:
+        """The gateway's decision about a request that arrives now."""
+        wait_s = self._gateway.admit(request, request.arrival_s)
+        if wait_s == 0:
+            self._dispatch(request, request.arrival_s)
+        elif wait_s < 0:
+            request.status = REJECTED
+            request.finish_s = request.arrival_s
+            self.recorder.pending.append(request)
+        else:
+            self._held_back[request.index] = request
+            self.env.timeout(wait_s).callbacks.append(lambda _: self._let_go(request))
+
+    def _let_go(self, request: Request) -> None:
+        del self._held_back[request.index]
+        self._dispatch(request, self.env.now)
+        self._stop_if_done()  # it may have been refused there
+
+    def _dispatch(self, request: Request, now: float) -> None:
+        replica = self._router.choose(request, self._schedulers) if len(self.replicas) > 1 else 0
+        request.replica = replica
+        self.replicas[replica].submit(request, now)
+
+    # --- the end ------------------------------------------------------------------------
+
+    def _stop_if_done(self) -> None:
+        """End the run once nothing is left to do."""
+        if not self._arrivals_over or self._held_back or self._done.triggered:
+            return
+        if not all(replica.idle for replica in self.replicas):
+            return
+        if not any(scheduler.outstanding for scheduler in self._schedulers):
+            self._done.succeed()
+        elif not any(link.active for replica in self.replicas for link in replica.links):
+            stuck = [s.unfinished()[0].index for s in self._schedulers if s.outstanding]
+            raise RuntimeError(f"the scheduler stopped with requests waiting: {stuck}")
+
+    def _read_gauges(self) -> Generator[Event, None, None]:
+        env, recorder = self.env, self.recorder
+        while True:
+            for index, replica in enumerate(self.replicas):
+                recorder.sample(env.now, index, *replica.gauges())
+            interval_s = recorder.sample_interval_s
+            next_s = (env.now // interval_s + 1) * interval_s
+            yield After(env, next_s - env.now, GAUGES)
+
+
+def _check_prefix_blocks(deployment: Deployment, traffic: Traffic) -> None:
+    engine = deployment.scenario.engine
+    if engine.prefix_cache.enabled and traffic.prefix_block_tokens % engine.kv_block_tokens:
+        raise UserError(
+            f"engine.kv_block_tokens: {engine.kv_block_tokens} does not divide the "
+            f"{traffic.prefix_block_tokens} tokens that a prefix hash of the workload stands for; "
+            "choose a divisor or disable engine.prefix_cache"
+        )

@@ -1,0 +1,54 @@
+"""The protocol of a timing model, and the closed form over a run of decode steps."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+from simlora.serving.batch_shape import BatchShape
+
+
+class TimingModel(ABC):
+    """Durations of engine steps, in seconds.
+
+    A step's duration may depend on `decode_attended_tokens` linearly only, as long as the other
+    sizes stay: over a run of decode steps that sum grows by `decode_seqs` a step, so durations grow
+    by the constant `decode_growth_s` and their sum has a closed form.
+    """
+
+    @abstractmethod
+    def step(self, shape: BatchShape) -> float:
+        """Seconds that a step of this shape takes."""
+
+    @abstractmethod
+    def decode_growth_s(self, shape: BatchShape) -> float:
+        """Seconds by which each step of a decode run takes longer than the one before."""
+
+    def describe(self) -> dict[str, object]:
+        """The figures that determine this model, for a result's provenance."""
+        return {"class": f"{type(self).__module__}:{type(self).__qualname__}"}
+
+    def decode_run(self, shape: BatchShape, steps: int) -> float:
+        """Seconds that `steps` decode steps take that begin with this shape."""
+        return steps * self.step(shape) + self.decode_growth_s(shape) * (steps * (steps - 1) / 2)
+
+
+def steps_until(elapsed_s: float, first_s: float, growth_s: float) -> int:
+    """The least number of steps of a decode run (at least 1) that last `elapsed_s` or longer.
+
+    The run's first step takes `first_s`, each further one `growth_s` more: solves
+    n * first_s + growth_s * n * (n - 1) / 2 >= elapsed_s.
+    """
+    if growth_s > 0:
+        half = first_s / growth_s - 0.5
+        steps = math.ceil(math.sqrt(half * half + 2 * elapsed_s / growth_s) - half)
+    else:
+        steps = math.ceil(elapsed_s / first_s)
+    # The root is rounded; the definition decides.
+    while steps * first_s + growth_s * (steps * (steps - 1) / 2) < elapsed_s:
+        steps += 1
+    while steps > 1 and (steps - 1) * first_s + growth_s * (
+        (steps - 1) * (steps - 2) / 2
+    ) >= elapsed_s:
+        steps -= 1
+    return max(1, steps)

@@ -1,0 +1,113 @@
+"""How many tokens: samplers of prompt and output lengths.
+
+A sampler draws from one random stream, in the order of requests, so that the n-th request of two
+scenarios with equal length distributions has equal lengths whatever else differs.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from simlora.scenario.traffic import Empirical, Fixed, Length, Lognormal, Uniform
+from simlora.workload.blocks import Floats, Ints, Tokens
+from simlora.workload.presets import preset_quantiles
+
+Side = Literal["prompt_tokens", "output_tokens"]
+
+
+class LengthSampler(Protocol):
+    """Draws lengths in tokens, each at least 1."""
+
+    def sample(self, random: np.random.Generator, count: int) -> Tokens: ...
+
+
+def length_sampler(length: Length, side: Side) -> LengthSampler:
+    """Return the sampler that `workload.prompt_tokens` or `workload.output_tokens` asks for.
+
+    Raises:
+        UserError: an `empirical` trace that cannot be read.
+    """
+    match length:
+        case Fixed(fixed=tokens):
+            return FixedLength(tokens)
+        case Uniform(uniform=bounds):
+            return UniformLength(bounds.min, bounds.max)
+        case Lognormal(lognormal=shape):
+            return LognormalLength(shape.mean, shape.sigma, shape.min, shape.max)
+        case Empirical(empirical=path):
+            from simlora.workload.trace import token_histogram  # needs pyarrow
+
+            return HistogramLength.of_counts(token_histogram(Path(path), side))
+        case str():
+            return QuantileLength(*preset_quantiles(length, side))
+
+
+class FixedLength:
+    """Always `tokens`."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+
+    def sample(self, random: np.random.Generator, count: int) -> Tokens:
+        return np.full(count, self.tokens, dtype=np.int32)
+
+
+class UniformLength:
+    """Integers from `low` to `high`, both included."""
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low = low
+        self.span = high - low + 1
+
+    def sample(self, random: np.random.Generator, count: int) -> Tokens:
+        return (self.low + np.floor(random.random(count) * self.span)).astype(np.int32)
+
+
+class LognormalLength:
+    """Lognormal of mean `mean` before it is rounded and clipped to `low` .. `high`."""
+
+    def __init__(self, mean: float, sigma: float, low: int, high: int) -> None:
+        self.mu = math.log(mean) - sigma**2 / 2
+        self.sigma = sigma
+        self.low = low
+        self.high = high
+
+    def sample(self, random: np.random.Generator, count: int) -> Tokens:
+        logs = np.minimum(self.mu + self.sigma * random.standard_normal(count), 700.0)
+        return np.clip(np.rint(np.exp(logs)), self.low, self.high).astype(np.int32)
+
+
+class QuantileLength:
+    """Inverse transform of a table: `tokens[i]` is the quantile at `probabilities[i]`."""
+
+    def __init__(self, probabilities: Floats, tokens: Floats) -> None:
+        self.probabilities = probabilities
+        self.tokens = tokens
+
+    def sample(self, random: np.random.Generator, count: int) -> Tokens:
+        drawn = np.interp(random.random(count), self.probabilities, self.tokens)
+        return np.rint(drawn).astype(np.int32)
+
+
+class HistogramLength:
+    """`tokens[i]` with probability proportional to `weights[i]`."""
+
+    def __init__(self, tokens: Ints, weights: Floats) -> None:
+        self.tokens = tokens.astype(np.int32)
+        cumulated = np.cumsum(weights)
+        self.cumulated = cumulated / cumulated[-1]
+
+    @classmethod
+    def of_counts(cls, counts: Ints) -> HistogramLength:
+        """Return the sampler for `counts[t]` observations of length t."""
+        tokens = np.flatnonzero(counts)
+        return cls(tokens, counts[tokens].astype(np.float64))
+
+    def sample(self, random: np.random.Generator, count: int) -> Tokens:
+        index = np.searchsorted(self.cumulated, random.random(count), side="right")
+        drawn: Tokens = self.tokens[np.minimum(index, len(self.tokens) - 1)]
+        return drawn

@@ -1,0 +1,113 @@
+"""The HTML report: whole, self-contained and true to the summary."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from simlora.cli.report import report
+from simlora.errors import UserError
+from simlora.report import write_report
+from simlora.report.html import write_reports
+from simlora.report.limits import what_limits
+from simlora.report.words import duration, share, size, usd
+from simlora.results.result import Result
+from simlora.serving.request import REJECTED
+from tests.unit.results.recorded import busy_run, completed, deployment, ended, record
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return busy_run(tmp_path_factory.mktemp("run"), 500)
+
+
+def test_the_page_is_self_contained_and_holds_every_section(run: Result) -> None:
+    (run.directory / "scenario.resolved.yaml").write_text("name: <b>odd</b>\n")
+    path = write_report(run)
+    html = path.read_text()
+    assert path == run.directory / "report.html"
+    assert path.stat().st_size < 3_000_000
+    assert html.count("<svg") == 6
+    assert not re.search(r'(src|href)="(?!#)', html)
+    assert "&lt;b&gt;odd&lt;/b&gt;" in html
+    for section in ("What limits this fleet", "Tiers and their promises", "Memory over time"):
+        assert f"<h2>{section}</h2>" in html
+    ids = re.findall(r'<clipPath id="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_figures_take_the_pages_colours(run: Result) -> None:
+    svgs = re.findall(r"<svg.*?</svg>", write_report(run).read_text(), re.DOTALL)
+    for svg in svgs:
+        ET.fromstring(svg)
+        assert "var(--ink)" in svg
+        assert "#010203" not in svg
+
+
+def test_equal_results_give_equal_pages(run: Result, tmp_path: Path) -> None:
+    first = write_report(run, tmp_path / "a.html").read_bytes()
+    assert write_report(run, tmp_path / "b.html").read_bytes() == first
+
+
+def test_a_run_in_which_nothing_completed_still_reports(tmp_path: Path) -> None:
+    of = deployment()
+    refused = record(of, tmp_path / "a", [ended(of, 0, 0.0, 0, REJECTED)], 1.0)
+    html = write_report(refused).read_text()
+    assert "No request completed" in html
+    assert "<svg" not in html
+    nothing = record(of, tmp_path / "b", [], 0.0)
+    assert "<h1>recorded</h1>" in write_report(nothing).read_text()
+
+
+def test_several_runs_share_a_page(run: Result, tmp_path: Path) -> None:
+    html = write_reports([run, run], tmp_path / "sub" / "two.html").read_text()
+    assert html.count("<h1>") == 2
+    ids = re.findall(r'<clipPath id="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_what_cannot_be_written_is_one_sentence(run: Result, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot write the report"):
+        write_report(run, tmp_path)
+
+
+def test_the_command_prints_where_the_report_lies(run: Result, tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(report, [str(run.directory), "--out", str(tmp_path / "r.html")])
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.output.strip() == str(tmp_path / "r.html")
+    outcome = CliRunner().invoke(report, [str(run.directory)] * 2)
+    assert isinstance(outcome.exception, UserError)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"queue_s": 5.0}, "Queueing dominates"),
+        ({"adapter_wait_s": 5.0}, "Loading adapters is the limit"),
+        ({}, "it has capacity to spare"),
+    ],
+)
+def test_the_limit_is_named(tmp_path: Path, change: dict[str, float], expected: str) -> None:
+    of = deployment()
+    requests = [completed(of, i, float(i), **change) for i in range(20)]  # type: ignore[arg-type]
+    assert expected in what_limits(record(of, tmp_path, requests, 30.0).summary)
+
+
+def test_words() -> None:
+    assert [duration(s) for s in (None, 0, 4.2e-5, 0.0123, 0.9999, 59.94, 3600.0, 86400.0)] == [
+        "—",
+        "0",
+        "42 µs",
+        "12.3 ms",
+        "1 s",
+        "59.9 s",
+        "60 min",
+        "24 h",
+    ]
+    assert [share(s) for s in (None, 0.5, 0.99999, 1.0)] == ["—", "50 %", "99.999 %", "100 %"]
+    assert [size(s) for s in (None, 12.0, 83_886_080)] == ["—", "12 B", "83.9 MB"]
+    assert [usd(s) for s in (None, 0.1234, 12.3, 1234.5)] == ["—", "$0.123", "$12.30", "$1,234"]
