@@ -24,7 +24,7 @@ GAUGES = (
 )
 
 _FIRST_INTERVAL_S = 0.125
-_MOST_INSTANTS, _FEWEST_INSTANTS = 2000, 64
+_MOST_INSTANTS, _FEWEST_INSTANTS = 1000, 64
 _MOST_ROWS = 400_000  # instants times replicas
 
 Row = tuple[float, int, int, int, int, int, int, int, int]  # time, replica, gauges

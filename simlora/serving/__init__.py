@@ -1,1 +1,1 @@
-"""Every serving decision as plain state machines: told the time, holding no tensors, never waiting."""
+"""Every serving decision, as plain state machines: told the time, holding no tensors."""

@@ -53,7 +53,6 @@ class TierStats:
     evictions: int = 0  # from GPU memory
     loaded_bytes: int = 0
     load_s: float = 0.0  # from the start of a load into GPU memory to its end, summed
-    request_wait_s: float = 0.0  # that requests waited for their adapters, summed
 
 
 class AdapterTiers:
@@ -282,9 +281,7 @@ class AdapterTiers:
         """Raises AssertionError unless counts, pages and states agree."""
         resident = [s for s in self._states.values() if s.hot != ABSENT]
         idle = [
-            s
-            for s in resident
-            if s.hot == HOT and not s.running and not s.fresh and not s.pinned
+            s for s in resident if s.hot == HOT and not s.running and not s.fresh and not s.pinned
         ]
         assert len(resident) == self.hot_count
         assert sum(s.pages for s in resident) == self._pool.held[ADAPTER]

@@ -13,8 +13,8 @@ class DecodeSet:
 
     `step_count` counts the replica's steps. A sequence stores differences to it, so a step touches
     no sequence: one that holds `kv` tokens at its join has `kv_offset = kv - step_count`, ends when
-    the count reaches `finish_step`, and opens a new KV block in the steps whose count before them is
-    congruent to `block_class` modulo the block size.
+    the count reaches `finish_step`, and opens a new KV block in the steps whose count before them
+    is congruent to `block_class` modulo the block size.
     """
 
     def __init__(self, block_tokens: int, shape: BatchShape) -> None:
@@ -24,11 +24,6 @@ class DecodeSet:
         # Sequences per block class, twice in a row so that a slice never wraps around.
         self._classes = [0] * (2 * block_tokens)
         self._finishes: list[tuple[int, int, Request]] = []
-
-    @property
-    def residue(self) -> int:
-        """The block class whose sequences open a block in the coming step."""
-        return self.step_count % self.block_tokens
 
     def join(self, request: Request, kv_tokens: int) -> None:
         """`request` has had its prefill and has `kv_tokens` tokens in the KV cache."""
@@ -98,6 +93,10 @@ class DecodeSet:
         cycles, rest = divmod(steps, self.block_tokens)
         start = self.step_count % self.block_tokens
         return cycles * self.shape.decode_seqs + sum(self._classes[start : start + rest])
+
+    def next_blocks(self) -> int:
+        """KV blocks that the next step opens: `new_blocks(1)`, asked for at every step."""
+        return self._classes[self.step_count % self.block_tokens]
 
     def steps_within(self, blocks: int, limit: int) -> int:
         """The most steps, at most `limit`, that open no more than `blocks` blocks."""

@@ -31,7 +31,7 @@ class ReplicaMemory:
             )
         self._isolation = caching.isolation
         self._block_tokens = plan.block_tokens
-        self._block_pages = plan.block_pages
+        self.block_pages = plan.block_pages
         self._reclaim_extra = int(plan.pool_pages * RECLAIM_SHARE)
 
     def blocks(self, tokens: int) -> int:
@@ -41,20 +41,12 @@ class ReplicaMemory:
     @property
     def free_blocks(self) -> int:
         """KV blocks that are free without evicting anything."""
-        return self.pool.free // self._block_pages
+        return self.pool.free // self.block_pages
 
     def take_blocks(self, blocks: int) -> None:
         """Allocate KV blocks for which `make_room` has made room."""
         if blocks:
-            self.pool.allocate(KV, blocks * self._block_pages)
-
-    def give_blocks(self, blocks: int) -> None:
-        """Free KV blocks."""
-        self.pool.release(KV, blocks * self._block_pages)
-
-    def room_for_blocks(self, blocks: int) -> bool:
-        """Make room for KV blocks."""
-        return self.make_room(blocks * self._block_pages)
+            self.pool.allocate(KV, blocks * self.block_pages)
 
     def make_room(self, pages: int) -> bool:
         """See that `pages` pages are free, evicting idle prefixes and adapters, whichever were used
@@ -67,9 +59,8 @@ class ReplicaMemory:
             return False
         while pool.free < pages:
             victim = tiers.next_victim() if tiers.idle_pages else None
-            if (
-                victim is None
-                or prefix is not None
+            if victim is None or (
+                prefix is not None
                 and prefix.idle_pages
                 and prefix.oldest_idle_s() <= victim.last_used_s
             ):
@@ -131,15 +122,16 @@ class ReplicaMemory:
         blocks = self.blocks(kv_tokens)
         if request.prefix_nodes is not None:
             blocks -= self.release_prefix(request, now)
-        self.give_blocks(blocks)
+        self.pool.release(KV, blocks * self.block_pages)
         if request.adapter_state is not None:
             self.tiers.leave(request.adapter_state)
 
     # --- adapters -----------------------------------------------------------------------
 
-    def reserve_adapter(self, state: AdapterState, now: float) -> bool:
-        """Give an adapter its slot or pages and begin its load. False if there is no room."""
-        if not self.tiers.has_slot() or not self.make_room(state.pages):
+    def reserve_adapter(self, state: AdapterState, now: float, spare_pages: int) -> bool:
+        """Give an adapter its slot or pages and begin its load. False if there is no room for it
+        and `spare_pages` more."""
+        if not self.tiers.has_slot() or not self.make_room(state.pages + spare_pages):
             return False
         self.tiers.reserve(state, now)
         return True

@@ -8,9 +8,7 @@ decisions about memory are made at step boundaries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import Protocol
 
 from simlora.scenario.deployment import Deployment
 from simlora.serving.adapter_state import HOT, AdapterState
@@ -18,29 +16,11 @@ from simlora.serving.adapter_tiers import PCIE, Transfer
 from simlora.serving.batch_shape import BatchShape
 from simlora.serving.decode_set import DecodeSet
 from simlora.serving.memory import MemoryPlan
+from simlora.serving.phases import PhaseBook
 from simlora.serving.queue_order import QUEUE_ORDER
 from simlora.serving.replica_memory import ReplicaMemory
 from simlora.serving.request import COMPLETED, REJECTED, RUNNING, WAITING, Request
-
-
-class StepLog(Protocol):
-    """Where a scheduler notes its steps, for the distribution of inter-token latencies."""
-
-    step_s: list[float]  # mean duration of a step, one entry per `complete`
-    steps: list[int]  # decode steps that entry stands for
-    decode_starts: list[list[int]]  # per tier: entry with which a request began to decode
-    decode_ends: list[list[int]]  # per tier: entry before which a request had ended
-    gaps: list[tuple[int, float]]  # (tier, seconds) between two tokens around a preemption
-
-
-@dataclass(slots=True)
-class StepPlan:
-    """What the replica does next."""
-
-    shape: BatchShape
-    steps: int = 0  # alike decode steps that may be taken at once; 1 if there is any prefill
-    chunks: list[tuple[Request, int]] = field(default_factory=list)  # prefill tokens by request
-    blocking_loads: list[AdapterState] = field(default_factory=list)  # prolong the step
+from simlora.serving.step import StepLog, StepPlan
 
 
 class BatchScheduler:
@@ -62,10 +42,11 @@ class BatchScheduler:
         self.running: dict[int, Request] = {}  # in order of admission
         self.prefilling: list[Request] = []  # of them, those whose prompt is not done; same order
         self.finished = finished
-        self.log = log
+        self.phases = PhaseBook(log, deployment.scenario.run.warmup_s)
         self.preemptions = 0
         self.outstanding = 0  # requests submitted and not finished
 
+        self._log = log
         self._plan = StepPlan(self.shape)
         self._max_seqs = engine.max_num_seqs
         self._max_tokens = engine.max_num_batched_tokens
@@ -75,8 +56,7 @@ class BatchScheduler:
         self._cold_start = deployment.scenario.adapters.cold_start
         self._order = QUEUE_ORDER.find(engine.scheduler.order)()
         self._ready: list[tuple[float, int, Request]] = []  # waiting, adapter hot (or was)
-        self._step_adapters: list[AdapterState] = []  # of this step's chunks, not decoding yet
-        self._first_blocks = 0  # blocks already taken for the first of the planned steps
+        self._reserved_blocks = 0  # for the rest of the prompts in `prefilling`
         # An action that found no memory is not tried again until some may have come free.
         self._admission_blocked = False
         self._loads_stalled = False
@@ -140,7 +120,7 @@ class BatchScheduler:
 
     def pages_grown_after(self, steps: int) -> int:
         """KV pages that the planned run will have taken after `steps` steps, beside those held."""
-        return (self.decodes.new_blocks(steps) - self._first_blocks) * self.memory.plan.block_pages
+        return self.decodes.new_blocks(steps) * self.memory.block_pages
 
     def wants_step(self) -> bool:
         """Whether `schedule` might do more than let the decoding sequences go on."""
@@ -148,9 +128,7 @@ class BatchScheduler:
 
     def _may_admit(self) -> bool:
         return (
-            bool(self._ready)
-            and not self._admission_blocked
-            and len(self.running) < self._max_seqs
+            bool(self._ready) and not self._admission_blocked and len(self.running) < self._max_seqs
         )
 
     def _may_load(self) -> bool:
@@ -168,8 +146,8 @@ class BatchScheduler:
         """Decide the next step, or the run of alike decode steps. None: nothing to do."""
         plan, shape = self._plan, self.shape
         undisturbed = True
-        if shape.decode_seqs:
-            undisturbed = self._grow_decodes(now)
+        if self.decodes.next_blocks() > self.memory.free_blocks:
+            undisturbed = self._ensure_growth(now)
         budget = self._max_tokens - shape.decode_seqs
         if self.prefilling:
             budget, undisturbed = self._continue_prefills(budget, now, undisturbed)
@@ -188,23 +166,21 @@ class BatchScheduler:
         if not shape.decode_seqs:
             return None
         if undisturbed and not self.prefilling:
-            plan.steps = self.decodes.steps_within(
-                self.memory.free_blocks + self._first_blocks, self.decodes.steps_to_finish()
-            )
+            decodes = self.decodes
+            plan.steps = decodes.steps_within(self.memory.free_blocks, decodes.steps_to_finish())
         return plan
 
     def complete(self, now: float, steps: int, step_s: float, load_s: float = 0.0) -> None:
         """`steps` of the planned steps have been done, each taking `step_s` seconds on average;
         `load_s` of that went into the plan's blocking loads."""
-        plan, decodes, log = self._plan, self.decodes, self.log
+        plan, decodes, log = self._plan, self.decodes, self._log
         log.step_s.append(step_s)
         log.steps.append(steps)
-        if steps > 1:
-            self.memory.take_blocks(decodes.new_blocks(steps) - self._first_blocks)
-        self._first_blocks = 0
+        self.memory.take_blocks(decodes.next_blocks() if steps == 1 else decodes.new_blocks(steps))
         decodes.advance(steps)
         while (request := decodes.pop_finished()) is not None:
-            kv_tokens = self._stop_decoding(request, now)
+            self.phases.decode_ends(request, now)
+            kv_tokens = decodes.leave(request)
             self.memory.adopt_prefix(request, kv_tokens, now)
             self._finish(request, kv_tokens, now)
         if plan.blocking_loads:
@@ -212,22 +188,17 @@ class BatchScheduler:
         if plan.chunks:
             self._complete_chunks(now)
 
-    def _grow_decodes(self, now: float) -> bool:
-        """Take the KV blocks of the decoding sequences' next step, preempting if there are none
-        left. False if something was preempted: then nothing is admitted in this step."""
+    def _ensure_growth(self, now: float) -> bool:
+        """See that the decoding sequences find the KV blocks of their next step, preempting if
+        there are none left. They are taken when the step is complete; until then everything else
+        leaves them alone. False if something was preempted: then nothing is admitted now."""
         undisturbed = True
-        while blocks := self.decodes.new_blocks(1):
-            if self._find_room(blocks, len(self.running) - 1):
-                self.memory.take_blocks(blocks)
-                break
+        while not self._find_room(0, len(self.running) - 1):
             self._preempt_last(now)
             undisturbed = False
-        self._first_blocks = blocks
         return undisturbed
 
-    def _continue_prefills(
-        self, budget: int, now: float, undisturbed: bool
-    ) -> tuple[int, bool]:
+    def _continue_prefills(self, budget: int, now: float, undisturbed: bool) -> tuple[int, bool]:
         """Schedule the next chunks of admitted prompts. Returns the tokens left to schedule and
         whether nothing has been preempted."""
         for request in list(self.prefilling):
@@ -236,13 +207,13 @@ class BatchScheduler:
             done = request.prefilled_tokens
             chunk = min(request.prefill_target - done, budget)
             blocks = self.memory.blocks(done + chunk) - self.memory.blocks(done)
-            while request.status == RUNNING and not self._find_room(
-                blocks, len(self.running) - 1
-            ):
+            while request.status == RUNNING and not self._find_room(blocks, len(self.running) - 1):
                 self._preempt_last(now)
                 undisturbed = False
             if request.status == RUNNING:  # else it was preempted, now or for one before it
-                self._add_chunk(request, chunk, blocks)
+                self.memory.take_blocks(blocks)
+                self._plan.add_chunk(request, chunk)
+                self._reserved_blocks -= blocks
                 budget -= chunk
         return budget, undisturbed
 
@@ -251,7 +222,8 @@ class BatchScheduler:
         tiers = self.tiers
         while self._may_load():
             state = tiers.backlog[0][2]
-            if not self.memory.reserve_adapter(state, now):
+            growth_pages = self.decodes.next_blocks() * self.memory.block_pages
+            if not self.memory.reserve_adapter(state, now, growth_pages):
                 self._loads_stalled = True
                 return
             heappop(tiers.backlog)
@@ -282,9 +254,14 @@ class BatchScheduler:
                     memory.release_prefix(request, now)
                     return 0
             blocks = memory.blocks(cached + chunk) - memory.blocks(cached)
+            later_blocks = memory.blocks(target) - memory.blocks(cached + chunk)
             if state is not None:
                 self.tiers.use(state)
-            if not self._find_room(blocks, len(self.running)):
+            # A prompt comes in only if all of it fits beside those still being computed: else long
+            # prompts would throw each other out, again and again.
+            if not self._find_room(
+                blocks + later_blocks + self._reserved_blocks, len(self.running)
+            ):
                 if state is not None:
                     self.tiers.leave(state)
                 memory.release_prefix(request, now)
@@ -292,118 +269,60 @@ class BatchScheduler:
                 break
             heappop(ready)
             memory.count_prefix(request, target, cached)
-            self._start(request, target, cached, now)
-            self._add_chunk(request, chunk, blocks)
+            self.phases.admitted(request, now)
+            if request.preemptions == 0:
+                request.cached_tokens = cached
+            request.status = RUNNING
+            request.prefilled_tokens = cached
+            request.prefill_target = target
+            self.running[request.index] = request
+            self.prefilling.append(request)
+            self._reserved_blocks += later_blocks
+            memory.take_blocks(blocks)
+            self._plan.add_chunk(request, chunk)
             budget -= chunk
         return budget
 
     def _find_room(self, blocks: int, others: int) -> bool:
-        """Make room for KV blocks of a request, beside which `others` are running.
+        """Make room for KV blocks of a request, beside which `others` are running, and for the
+        growth of what is decoding.
 
-        When none is, adapters that were loaded for requests further behind must give way to it: else
-        they would hold its memory forever.
+        When no others are, adapters that were loaded for requests further behind must give
+        way: else they would hold the request's memory forever.
         """
-        if self.memory.room_for_blocks(blocks):
+        pages = (blocks + self.decodes.next_blocks()) * self.memory.block_pages
+        if self.memory.make_room(pages):
             return True
         if others:
             return False
         self.tiers.give_up_fresh()
-        return self.memory.room_for_blocks(blocks)
-
-    def _start(self, request: Request, target: int, cached: int, now: float) -> None:
-        """Put a request into the batch and book its waiting, which ends now."""
-        request.prefilled_tokens = cached
-        request.prefill_target = target
-        if request.preemptions == 0:
-            request.cached_tokens = cached
-            wait = 0.0
-            if request.adapter_state is not None:
-                wait = max(0.0, request.adapter_state.hot_since_s - request.enqueued_s)
-                self.tiers.stats.request_wait_s += wait
-            request.adapter_wait_s = wait
-            request.queue_s = max(0.0, now - request.arrival_s - wait)
-            request.mark_s = now
-        elif request.emitted_tokens == 0:
-            request.preempted_s += now - request.mark_s
-            request.mark_s = now
-        request.status = RUNNING
-        self.running[request.index] = request
-        self.prefilling.append(request)
-
-    def _add_chunk(self, request: Request, chunk: int, blocks: int) -> None:
-        """Plan `chunk` more tokens of a prompt, for which there is room in memory."""
-        self.memory.take_blocks(blocks)
-        self._plan.chunks.append((request, chunk))
-        shape, state = self.shape, request.adapter_state
-        shape.prefill_tokens += chunk
-        shape.prefill_seqs += 1
-        shape.prefill_attended_tokens += (
-            chunk * request.prefilled_tokens + chunk * (chunk + 1) // 2
-        )
-        if state is not None:
-            shape.lora_tokens += chunk
-            shape.lora_token_parameters += chunk * state.parameters
-            if not state.decoding and state not in self._step_adapters:
-                self._step_adapters.append(state)
-                shape.distinct_adapters += 1
-                shape.distinct_adapter_parameters += state.parameters
-
-    def _book_blocking_loads(self, load_s: float) -> None:
-        """The requests that a step's loads were for have waited for them, not for their prefill."""
-        loaded = self._plan.blocking_loads
-        self.tiers.stats.load_s += load_s
-        for request, _ in self._plan.chunks:
-            if request.adapter_state in loaded and request.preemptions == 0:
-                self.tiers.stats.request_wait_s += load_s
-                request.adapter_wait_s += load_s
-                request.mark_s += load_s
-        loaded.clear()
+        return self.memory.make_room(pages)
 
     def _complete_chunks(self, now: float) -> None:
-        chunks, shape = self._plan.chunks, self.shape
-        shape.prefill_tokens = shape.prefill_seqs = shape.prefill_attended_tokens = 0
-        for state in self._step_adapters:
-            shape.distinct_adapters -= 1
-            shape.distinct_adapter_parameters -= state.parameters
-        self._step_adapters.clear()
-        for request, chunk in chunks:
-            if request.adapter_state is not None:
-                shape.lora_tokens -= chunk
-                shape.lora_token_parameters -= chunk * request.adapter_state.parameters
+        for request, chunk in self._plan.take_chunks():
             request.prefilled_tokens += chunk
-            if request.prefilled_tokens == request.prefill_target:
-                self.prefilling.remove(request)
-                self._complete_prefill(request, now)
-        chunks.clear()
+            if request.prefilled_tokens < request.prefill_target:
+                continue
+            self.prefilling.remove(request)
+            self.phases.prefilled(request, now)
+            kv_tokens = request.prefill_target
+            self.memory.adopt_prefix(request, kv_tokens, now)
+            if request.emitted_tokens == request.output_tokens:
+                self._finish(request, kv_tokens, now)
+            else:
+                self.decodes.join(request, kv_tokens)
+                self.phases.decode_begins(request)
 
-    def _complete_prefill(self, request: Request, now: float) -> None:
-        """The whole prompt is computed: the request has its first token (or, after a preemption,
-        its next one)."""
-        since_s = now - request.mark_s
-        if request.emitted_tokens == 0:
-            request.first_token_s = now
-            request.prefill_s += since_s
-        else:
-            request.preempted_s += since_s
-            self.log.gaps.append((request.tier, since_s))
-        request.emitted_tokens += 1
-        request.mark_s = now
-        kv_tokens = request.prefill_target
-        self.memory.adopt_prefix(request, kv_tokens, now)
-        if request.emitted_tokens == request.output_tokens:
-            self._finish(request, kv_tokens, now)
-        else:
-            self.decodes.join(request, kv_tokens)
-            self.log.decode_starts[request.tier].append(len(self.log.step_s))
+    def _book_blocking_loads(self, load_s: float) -> None:
+        """The requests that the step's loads were for have waited for them."""
+        loaded = self._plan.blocking_loads
+        self.tiers.stats.load_s += load_s
+        self.phases.blocking_load(
+            (request for request, _ in self._plan.chunks if request.adapter_state in loaded), load_s
+        )
+        loaded.clear()
 
     # --- what goes out ------------------------------------------------------------------
-
-    def _stop_decoding(self, request: Request, now: float) -> int:
-        """Book the end of a decode phase. Returns the KV tokens held."""
-        self.log.decode_ends[request.tier].append(len(self.log.step_s))
-        request.decode_s += now - request.mark_s
-        request.mark_s = now
-        return self.decodes.leave(request)
 
     def _finish(self, request: Request, kv_tokens: int, now: float) -> None:
         self._leave_batch(request, kv_tokens, now)
@@ -416,17 +335,15 @@ class BatchScheduler:
         """Throw the request admitted last out of the batch; its tokens are computed again later."""
         request = next(reversed(self.running.values()))
         if request.finish_step >= 0:
-            if self._first_blocks and request.block_class == self.decodes.residue:
-                # Its block for the coming step was taken already.
-                self._first_blocks -= 1
-                self.memory.give_blocks(1)
-            kv_tokens = self._stop_decoding(request, now)
+            self.phases.decode_ends(request, now)
+            kv_tokens = self.decodes.leave(request)
         else:
             kv_tokens = request.prefilled_tokens
             self.prefilling.remove(request)
-            if request.emitted_tokens == 0:
-                request.prefill_s += now - request.mark_s
-                request.mark_s = now
+            self._reserved_blocks -= self.memory.blocks(
+                request.prefill_target
+            ) - self.memory.blocks(kv_tokens)
+            self.phases.prefill_preempted(request, now)
         self._leave_batch(request, kv_tokens, now)
         request.status = WAITING
         request.preemptions += 1

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from simpy import Environment
-from simpy.core import NORMAL
-from simpy.events import Event
+from simpy.events import NORMAL, Event, EventPriority
 
 # At one instant arrivals and finished transfers come before the step boundaries that react to
 # them, and gauges are read last. simpy's own priorities end at NORMAL.
-BOUNDARY = NORMAL + 1
-GAUGES = NORMAL + 2
+BOUNDARY = EventPriority(NORMAL + 1)
+GAUGES = EventPriority(NORMAL + 2)
 
 
 class After(Event):
     """Triggers after `delay` seconds, at a priority of one's own (simpy's Timeout has none)."""
 
-    def __init__(self, env: Environment, delay: float, priority: int) -> None:
+    def __init__(self, env: Environment, delay: float, priority: EventPriority) -> None:
         self.env = env
         self.callbacks: list[Any] = []
         self._value = None

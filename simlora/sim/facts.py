@@ -49,7 +49,7 @@ def gather_facts(
             hits_by_tier=dict(zip(SOURCE_NAMES[1:], found[1:], strict=True)),
             loads=sum(s.loads for s in stats),
             evictions=sum(s.evictions for s in stats),
-            load_wait_s=sum(s.request_wait_s for s in stats),
+            load_wait_s=sum(scheduler.phases.adapter_wait_s for scheduler in schedulers),
             bytes_loaded=sum(s.loaded_bytes for s in stats),
         ),
         prefix=PrefixFacts(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from simlora.serving.batch_shape import BatchShape
 from simlora.serving.page_pool import KV
 from simlora.serving.request import Request
-from simlora.serving.scheduler import BatchScheduler, StepPlan
+from simlora.serving.scheduler import BatchScheduler
+from simlora.serving.step import StepPlan
 
 
 def recount(scheduler: BatchScheduler, plan: StepPlan) -> BatchShape:
@@ -24,7 +25,7 @@ def recount(scheduler: BatchScheduler, plan: StepPlan) -> BatchShape:
         assert kv_tokens < request.prompt_tokens + request.output_tokens, "decodes past its end"
         shape.decode_seqs += 1
         shape.decode_attended_tokens += kv_tokens + 1
-        blocks += _own_blocks(scheduler, request, kv_tokens + 1)  # with the token of this step
+        blocks += _own_blocks(scheduler, request, kv_tokens)
         _count_adapter(shape, adapters, request, 1)
     for request, chunk in plan.chunks:
         shape.prefill_tokens += chunk

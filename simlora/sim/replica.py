@@ -9,7 +9,8 @@ from simpy.events import Event
 
 from simlora.serving.adapter_tiers import PCIE, Transfer
 from simlora.serving.request import Request
-from simlora.serving.scheduler import BatchScheduler, StepPlan
+from simlora.serving.scheduler import BatchScheduler
+from simlora.serving.step import StepPlan
 from simlora.sim.events import BOUNDARY, After
 from simlora.sim.link import Link
 from simlora.sim.reference import recount
@@ -19,8 +20,8 @@ from simlora.timing import TimingModel, steps_until
 class ReplicaProcess:
     """Lets a scheduler's plans take the time that the timing model says.
 
-    A run of alike decode steps is one event. An arrival or a finished transfer cuts it short, at the
-    step boundary where the scheduler would act on it. With `fast_forward` off every step is an
+    A run of alike decode steps is one event. An arrival or a finished transfer cuts it short, at
+    the step boundary where the scheduler would act on it. With `fast_forward` off every step is an
     event, and its shape is counted anew from the requests.
     """
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from simlora import __version__
 from simlora.errors import UserError
 from simlora.results import files
 from simlora.results.recorder import Recorder
@@ -17,7 +18,6 @@ from simlora.scenario.schema import Scenario
 from simlora.sim.facts import gather_facts
 from simlora.sim.simulation import Progress, Simulation
 from simlora.timing.select import timing_hash
-from simlora import __version__
 from simlora.workload.traffic import open_traffic
 
 
@@ -27,8 +27,8 @@ def simulate(
     """Simulate a scenario.
 
     The result files go to the directory `out`, all at once at the end, so that an earlier result
-    there is lost only for a new one; without `out` they live as long as the Result does. Ctrl-C ends
-    the run early: the result then says so.
+    there is lost only for a new one; without `out` they live as long as the Result does. Ctrl-C
+    ends the run early: the result then says so.
 
     Raises UserError for whatever is wrong with the scenario or its trace.
     """

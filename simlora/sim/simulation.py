@@ -20,7 +20,7 @@ from simlora.serving.scheduler import BatchScheduler
 from simlora.sim.events import GAUGES, After
 from simlora.sim.replica import ReplicaProcess
 from simlora.timing import TimingModel, make_timing
-from simlora.workload.blocks import RequestBlock, Traffic
+from simlora.workload.blocks import Traffic
 
 GIGABIT = 1e9 / 8
 Progress = Callable[[float, int], None]  # simulated seconds, requests that have arrived
@@ -96,22 +96,44 @@ class Simulation:
     # --- arrivals -----------------------------------------------------------------------
 
     def _arrive(self, progress: Progress | None) -> Generator[Event, None, None]:
-        env, recorder = self.env, self.recorder
+        env, tier_of = self.env, self._tier_of
         reported_s = time.monotonic()
         for block in self._traffic.blocks():
-            for request in self._requests(block):
-                if request.arrival_s > env.now:
-                    yield env.timeout(request.arrival_s - env.now)
+            hashes = block.prefix_hashes if block.prefix_hashes is not None else repeat(None)
+            for arrival_s, tenant, adapter, prompt, output, session, priority, prefix in zip(
+                block.arrival_s.tolist(),
+                block.tenant.tolist(),
+                block.adapter.tolist(),
+                block.prompt_tokens.tolist(),
+                block.output_tokens.tolist(),
+                block.session.tolist(),
+                block.priority.tolist(),
+                hashes,
+                strict=False,  # `hashes` may be endless
+            ):
+                if arrival_s > env.now:
+                    yield env.timeout(arrival_s - env.now)
+                request = Request(
+                    self.arrived,
+                    arrival_s,
+                    tenant,
+                    tier_of[tenant],
+                    adapter,
+                    prompt,
+                    output,
+                    session,
+                    priority,
+                    prefix,
+                )
+                self.arrived += 1
                 self._receive(request)
-            if len(recorder.pending) >= recorder.FLUSH_REQUESTS:
-                recorder.flush()
+            self._flush_if_full()
             if progress is not None and time.monotonic() - reported_s > 0.1:
                 reported_s = time.monotonic()
                 progress(env.now, self.arrived)
-        workload = self._deployment.scenario.workload
         self._arrivals_over = True
-        if workload.on_end == "discard":
-            end_s = self._traffic.duration_s
+        end_s = self._traffic.duration_s
+        if self._deployment.scenario.workload.on_end == "discard":
             if end_s is not None and end_s > env.now:
                 yield env.timeout(end_s - env.now)
             if not self._done.triggered:
@@ -119,34 +141,9 @@ class Simulation:
         else:
             self._stop_if_done()
 
-    def _requests(self, block: RequestBlock) -> Generator[Request, None, None]:
-        tier_of = self._tier_of
-        columns = zip(
-            range(self.arrived, self.arrived + len(block)),
-            block.arrival_s.tolist(),
-            block.tenant.tolist(),
-            block.adapter.tolist(),
-            block.prompt_tokens.tolist(),
-            block.output_tokens.tolist(),
-            block.session.tolist(),
-            block.priority.tolist(),
-            block.prefix_hashes if block.prefix_hashes is not None else repeat(None),
-            strict=False,
-        )
-        for index, arrival_s, tenant, adapter, prompt, output, session, priority, hashes in columns:
-            self.arrived = index + 1
-            yield Request(
-                index,
-                arrival_s,
-                tenant,
-                tier_of[tenant],
-                adapter,
-                prompt,
-                output,
-                session,
-                priority,
-                hashes,
-            )
+    def _flush_if_full(self) -> None:
+        if len(self.recorder.pending) >= self.recorder.FLUSH_REQUESTS:
+            self.recorder.flush()
 
     def _receive(self, request: Request) -> None:
         """The gateway's decision about a request that arrives now."""
@@ -190,6 +187,7 @@ class Simulation:
         while True:
             for index, replica in enumerate(self.replicas):
                 recorder.sample(env.now, index, *replica.gauges())
+            self._flush_if_full()
             interval_s = recorder.sample_interval_s
             next_s = (env.now // interval_s + 1) * interval_s
             yield After(env, next_s - env.now, GAUGES)

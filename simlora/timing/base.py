@@ -47,8 +47,9 @@ def steps_until(elapsed_s: float, first_s: float, growth_s: float) -> int:
     # The root is rounded; the definition decides.
     while steps * first_s + growth_s * (steps * (steps - 1) / 2) < elapsed_s:
         steps += 1
-    while steps > 1 and (steps - 1) * first_s + growth_s * (
-        (steps - 1) * (steps - 2) / 2
-    ) >= elapsed_s:
+    while (
+        steps > 1
+        and (steps - 1) * first_s + growth_s * ((steps - 1) * (steps - 2) / 2) >= elapsed_s
+    ):
         steps -= 1
     return max(1, steps)

@@ -20,10 +20,10 @@ ELEMENT_BYTES = 2  # activations, KV cache and adapters are bf16
 class Efficiency:
     """What real stacks reach of the datasheet's figures, and what they add.
 
-    `compute`, `hbm` and `step_s`, `sequence_s` lie near what vLLM 0.8.5 reaches with Llama-3.1-8B on
-    an H100 without LoRA (2,048 prefill tokens in 54.9 ms, decode of 50 sequences in 13.4 ms and of
-    200 in 16.9 ms; published measurements of arXiv 2508.08343). A LoRA launch at 2.5 us, and eight
-    a layer (shrink and expand of qkv, o, gate/up, down), is the usual cost inside a CUDA graph.
+    `compute`, `hbm`, `step_s` and `sequence_s` lie near what vLLM 0.8.5 reaches with Llama-3.1-8B
+    on an H100 without LoRA (2,048 prefill tokens in 54.9 ms, decode of 50 sequences in 13.4 ms and
+    of 200 in 16.9 ms; measurements published with arXiv 2508.08343). A LoRA launch at 2.5 us, and
+    eight a layer (shrink and expand of qkv, o, gate/up, down), is usual inside a CUDA graph.
     """
 
     compute: float = 0.6

@@ -1,0 +1,77 @@
+"""Where a request's time goes: its phases add up to its end-to-end latency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from simlora.serving.request import Request
+from simlora.serving.step import StepLog
+
+
+class PhaseBook:
+    """Books every second of a request into one phase, at the instants where phases change.
+
+    queue_s and adapter_wait_s run until the first admission (split at the instant the adapter
+    became hot), prefill_s until the first token, decode_s until the last one. preempted_s is what a
+    preemption cost: before the first token the time out of the batch; after it, the time until the
+    next token, i.e. with the recomputation.
+    """
+
+    def __init__(self, log: StepLog, log_from_s: float) -> None:
+        self.adapter_wait_s = 0.0  # summed over requests
+        self._log = log
+        self._log_from_s = log_from_s  # requests that arrived before it are not in the log
+
+    def admitted(self, request: Request, now: float) -> None:
+        """The request comes into the batch, for the first time or again."""
+        if request.preemptions == 0:
+            wait_s = 0.0
+            if request.adapter_state is not None:
+                wait_s = max(0.0, request.adapter_state.hot_since_s - request.enqueued_s)
+                self.adapter_wait_s += wait_s
+            request.adapter_wait_s = wait_s
+            request.queue_s = max(0.0, now - request.arrival_s - wait_s)
+            request.mark_s = now
+        elif request.emitted_tokens == 0:
+            request.preempted_s += now - request.mark_s
+            request.mark_s = now
+
+    def blocking_load(self, requests: Iterable[Request], load_s: float) -> None:
+        """`load_s` of the requests' first step were spent on loading their adapters."""
+        for request in requests:
+            if request.preemptions == 0:
+                self.adapter_wait_s += load_s
+                request.adapter_wait_s += load_s
+                request.mark_s += load_s
+
+    def prefilled(self, request: Request, now: float) -> None:
+        """The whole prompt is computed: the request has its first token, or after a preemption its
+        next one."""
+        since_s = now - request.mark_s
+        if request.emitted_tokens == 0:
+            request.first_token_s = now
+            request.prefill_s += since_s
+        else:
+            request.preempted_s += since_s
+            if request.arrival_s >= self._log_from_s:
+                self._log.gaps.append((request.tier, since_s))
+        request.emitted_tokens += 1
+        request.mark_s = now
+
+    def decode_begins(self, request: Request) -> None:
+        """The next step gives the request a token."""
+        if request.arrival_s >= self._log_from_s:
+            self._log.decode_starts[request.tier].append(len(self._log.step_s))
+
+    def decode_ends(self, request: Request, now: float) -> None:
+        """The request finishes or is preempted."""
+        if request.arrival_s >= self._log_from_s:
+            self._log.decode_ends[request.tier].append(len(self._log.step_s))
+        request.decode_s += now - request.mark_s
+        request.mark_s = now
+
+    def prefill_preempted(self, request: Request, now: float) -> None:
+        """The request is thrown out before its prompt is done."""
+        if request.emitted_tokens == 0:
+            request.prefill_s += now - request.mark_s
+            request.mark_s = now

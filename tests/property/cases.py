@@ -1,0 +1,179 @@
+"""Generated deployments and traffic, made to run short of memory, slots and host tiers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from simlora.scenario.deployment import Deployment, expand
+from simlora.scenario.schema import Scenario
+from simlora.serving.memory import plan_memory
+from simlora.workload.blocks import Traffic
+from tests.simulating import arrays_traffic, small_scenario, with_pool
+
+ROOTS = 3  # system prompts, shared across tenants so that isolation has something to keep apart
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked. The rows are drawn by numpy from `seed`: quick, and still shrinkable."""
+
+    seed: int
+    requests: int
+    rate_rps: float
+    equal_instants: bool
+    most_prompt_tokens: int
+    most_output_tokens: int
+    prefix_block_tokens: int
+    hashed: bool
+
+    def traffic(self, deployment: Deployment) -> Traffic:
+        """The requests for these tenants; some are longer than a request may be."""
+        rng = np.random.default_rng(self.seed)
+        count = self.requests
+        arrival_s = np.cumsum(rng.exponential(1 / self.rate_rps, count))
+        if self.equal_instants:
+            arrival_s = np.round(arrival_s, 2)
+        tenant = rng.integers(0, len(deployment.tenants), count)
+        adapter = np.full(count, -1)
+        for row, of in enumerate(tenant):
+            own = deployment.tenants[of].adapters
+            if own and rng.random() < 0.95:
+                adapter[row] = own[rng.integers(len(own))]
+        prompt = rng.integers(1, self.most_prompt_tokens, count)
+        output = rng.integers(1, self.most_output_tokens, count)
+        hashes = None
+        if self.hashed:
+            hashes = [
+                self._hashes(rng, row, int(prompt[row] + output[row])) for row in range(count)
+            ]
+        return arrays_traffic(
+            arrival_s,
+            tenant,
+            adapter,
+            prompt,
+            output,
+            hashes,
+            duration_s=float(arrival_s[-1]) + 0.05,
+            prefix_block_tokens=self.prefix_block_tokens,
+        )
+
+    def _hashes(self, rng: np.random.Generator, row: int, tokens: int) -> list[int]:
+        """A shared root for the first few blocks, then the request's own."""
+        root, split = int(rng.integers(ROOTS)), int(rng.integers(8))
+        blocks = tokens // self.prefix_block_tokens
+        return [
+            1000 * root + block if block < split else 1_000_000 * (row + 1) + block
+            for block in range(blocks)
+        ]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scenario with its load."""
+
+    scenario: Scenario
+    load: Load
+
+    def traffic(self) -> Traffic:
+        return self.load.traffic(expand(self.scenario))
+
+    def __repr__(self) -> str:
+        fields = self.scenario.model_dump(exclude_defaults=True)
+        return f"Case(Scenario.model_validate({fields!r}), {self.load!r})"
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
+    """Any deployment of the tiny model with a load that it can or cannot bear."""
+    block = draw(st.sampled_from([4, 16]))
+    seqs = draw(st.sampled_from([2, 1, 5, 16, 64]))
+    engine: dict[str, Any] = {
+        "max_num_seqs": seqs,
+        "max_num_batched_tokens": draw(st.sampled_from([64, 100, 512, 2048])),
+        "kv_block_tokens": block,
+        "max_model_len": draw(st.sampled_from([560, 900])),
+        "adapter_loading": draw(st.sampled_from(["overlap", "blocking"])),
+        "scheduler": {"chunked_prefill": draw(st.booleans())},
+        "prefix_cache": {
+            "enabled": draw(st.sampled_from([True, True, False])),
+            "isolation": draw(st.sampled_from(["adapter", "tenant", "shared"])),
+        },
+    }
+    adapters: dict[str, Any] = {
+        "cold_start": draw(st.sampled_from(["wait", "wait", "base_model", "reject"])),
+        "initial_tier": draw(st.sampled_from(["warm", "nvme", "store"])),
+        "warm": {"capacity_gb": draw(st.sampled_from([1.0, 0.003, 0.0]))},
+        "nvme": {"capacity_gb": draw(st.sampled_from([1.0, 0.002, 0.0]))},
+        "store": {"latency_s": 0.02},
+        "hot": {},
+    }
+    limit = draw(st.sampled_from([None, 1, 2, 4]))
+    if slots if slots is not None else draw(st.booleans()):
+        limit = limit or 3
+        engine["memory"] = {"mode": "slots", "max_loras": limit, "max_lora_rank": 16}
+    elif limit:
+        adapters["hot"]["max_adapters"] = limit
+    tenants = [
+        {
+            "name": "free",
+            "count": draw(st.sampled_from([1, 3, 8, 20])),
+            "adapters": draw(st.sampled_from([1, 2, 0])),
+            "adapter": {"rank": draw(st.sampled_from([4, 16]))},
+        }
+    ]
+    if (limit is None or limit > 1) and draw(st.booleans()):
+        tenants.append({"name": "pro", "tier": "gold", "adapter": {"rank": 8}})
+        adapters["hot"]["pinned_tiers"] = draw(st.sampled_from([[], ["gold"]]))
+    gateway: dict[str, Any] = {
+        "routing": draw(st.sampled_from(["least_loaded", "round_robin", "adapter_affinity"]))
+    }
+    if draw(st.integers(0, 3)) == 0:
+        over_limit = draw(st.sampled_from(["reject", "delay"]))
+        gateway["rate_limits"] = {"standard": {"rps": 5.0, "burst": 2, "over_limit": over_limit}}
+    scenario = small_scenario(
+        engine=engine,
+        adapters=adapters,
+        tenants=tenants,
+        gateway=gateway,
+        fleet=[{"gpu": "mini", "replicas": draw(st.sampled_from([1, 1, 2, 3]))}],
+        workload={
+            "rate_rps": 1.0,
+            "on_end": draw(st.sampled_from(["drain", "drain", "discard"])),
+        },
+    )
+    scenario = _short_of_memory(scenario, draw(st.sampled_from([0.2, 0.0, 1.0, 4.0, None])))
+    load = Load(
+        seed=draw(st.integers(0, 2**32 - 1)),
+        requests=draw(st.integers(10, 120)),
+        rate_rps=draw(st.sampled_from([5.0, 50.0, 300.0, 1000.0])),
+        equal_instants=draw(st.booleans()),
+        most_prompt_tokens=draw(st.sampled_from([400, 100, 10])),
+        most_output_tokens=draw(st.sampled_from([200, 40, 2])),
+        prefix_block_tokens=block * draw(st.sampled_from([1, 4])),
+        hashed=draw(st.booleans()),
+    )
+    return Case(scenario, load)
+
+
+def _short_of_memory(scenario: Scenario, spare: float | None) -> Scenario:
+    """Leave memory for the largest adapter, the pinned ones, one request of the greatest length and
+    `spare` more of them (None: plenty)."""
+    if spare is None:
+        return scenario
+    deployment = expand(scenario)
+    plan = plan_memory(deployment, 0)
+    pinned_tiers = scenario.adapters.hot.pinned_tiers
+    pages = {a.index: plan.adapter_pages(a.parameters) for a in deployment.adapters}
+    pinned = sum(
+        pages[adapter]
+        for tenant in deployment.tenants
+        if deployment.tier_names[tenant.tier] in pinned_tiers
+        for adapter in tenant.adapters
+    )
+    request = -(-plan.max_model_len // plan.block_tokens) * plan.block_pages
+    largest = max(pages.values(), default=0)
+    return with_pool(scenario, pinned + largest + request + int(spare * request))
