@@ -1,5 +1,5 @@
 """The simpy driver: serving decisions in virtual time."""
 
-from simlora.sim.simulate import simulate
+from simlora.sim.run import simulate
 
 __all__ = ["simulate"]

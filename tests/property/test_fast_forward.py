@@ -11,6 +11,7 @@ from hypothesis import Phase, given, settings
 
 from simlora.serving.batch_shape import BatchShape
 from simlora.serving.decode_set import DecodeSet
+from simlora.serving.page_pool import OutOfPages
 from simlora.serving.request import COMPLETED, Request
 from simlora.sim import replica as replica_module
 from simlora.sim import simulate
@@ -56,16 +57,6 @@ def assert_same(fast: Finished, reference: Finished) -> None:
         for name in TIMES:
             difference = abs(getattr(one, name) - getattr(other, name))
             assert difference < TOLERANCE_S, (one.index, name, difference)
-    assert_same_gauges(fast, reference)
-
-
-def assert_same_gauges(fast: Finished, reference: Finished) -> None:
-    """At each instant both have as many requests running and waiting, and pages in use. One ends
-    earlier by no more than what is rounded in its last step."""
-    pairs = zip(fast.collector.gauges, reference.collector.gauges, strict=False)
-    assert abs(len(fast.collector.gauges) - len(reference.collector.gauges)) <= len(fast.schedulers)
-    for one, other in pairs:
-        assert one == other
 
 
 def assert_phases_add_up(requests: list[Request]) -> None:
@@ -104,7 +95,7 @@ def happenings(fast: Finished, reference: Finished) -> list[str]:
 def test_fast_forward_and_step_by_step_give_every_request_the_same_times() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=150)
+    @settings(max_examples=500)
     @given(cases())
     def agree(case: Case) -> None:
         fast, reference = both(case)
@@ -116,6 +107,18 @@ def test_fast_forward_and_step_by_step_give_every_request_the_same_times() -> No
     rare = {what: count for what, count in seen.items() if count < 5}
     assert not rare, rare  # the cases are worth something only if all of this occurs
     assert len(seen) == 13, seen
+
+
+def test_gauges_read_the_same_within_a_run() -> None:
+    @settings(max_examples=40)
+    @given(cases())
+    def agree(case: Case) -> None:
+        fast, reference = both(case)
+        # One may end earlier, by what is rounded in its last step.
+        for one, other in zip(fast.collector.gauges, reference.collector.gauges, strict=False):
+            assert one == other
+
+    agree()
 
 
 def test_itl_samples_are_the_same_in_number_and_sum() -> None:
@@ -203,5 +206,5 @@ def test_a_mistake_in_the_fast_path_shows(
     def agree(case: Case) -> None:
         assert_same(*both(case))
 
-    with pytest.raises(Exception, match=".*"):
+    with pytest.raises((AssertionError, OutOfPages, ZeroDivisionError)):
         agree()
