@@ -5,7 +5,7 @@ from __future__ import annotations
 from simlora.errors import UserError
 from simlora.scenario.catalog import ModelSpec, load_gpu, load_model
 from simlora.scenario.problems import FieldError, did_you_mean, one_of
-from simlora.scenario.schema import BurstArrivals, Scenario, Workload
+from simlora.scenario.schema import BurstArrivals, Scenario, TenantGroup, Workload
 
 MOST_TENANTS = 2_000_000
 MOST_ADAPTERS = 2_000_000
@@ -75,6 +75,13 @@ def _check_fleet(scenario: Scenario, model: ModelSpec) -> None:
 def _check_tenants(scenario: Scenario) -> None:
     seen: dict[str, int] = {}
     for index, group in enumerate(scenario.tenants):
+        # Without `tiers`, or left at its default, a tier promises nothing and needs no entry.
+        default = TenantGroup.model_fields["tier"].default
+        if scenario.tiers and group.tier != default and group.tier not in scenario.tiers:
+            raise FieldError(
+                ("tenants", index, "tier"),
+                f'unknown tier "{group.tier}"; {did_you_mean(group.tier, scenario.tiers)}',
+            )
         if group.name in seen:
             raise FieldError(
                 ("tenants", index, "name"),

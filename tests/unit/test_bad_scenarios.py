@@ -139,6 +139,7 @@ WRONG_LINES: list[tuple[int, str, str, str]] = [
         "at most engine.memory.max_lora_rank (16), not 32",
     ),
     (8, "engine: {prefix_cache: {enabled: yes}}", "engine.prefix_cache.enabled", "true or false"),
+    (8, "tiers: {golden: {weight: 3}}", "tenants.0.tier", "did you mean golden?"),
     (8, "adapters: {hot: {pinned_tiers: [god]}}", "adapters.hot.pinned_tiers.0", "mean gold?"),
     (
         8,
