@@ -149,7 +149,9 @@ class ReplicaProcess:
         if self._run_steps > 1:
             elapsed_s = self._env.now - self._run_started_s
             steps = steps_until(elapsed_s, self._run_first_s, self._run_growth_s)
-            grown = scheduler.pages_grown_after(min(steps, self._run_steps))
+            if self._run_s(steps) > elapsed_s:
+                steps -= 1  # the one in flight
+            grown = scheduler.pages_grown_after(steps)
             kv_pages += grown
             free_pages -= grown
         return (

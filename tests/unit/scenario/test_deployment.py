@@ -22,7 +22,7 @@ def scenario(**changes: Any) -> Scenario:
             {"name": "plain", "adapters": 0},
         ],
         "workload": {"rate_rps": 3},
-        "tiers": {"gold": {"weight": 5}, "platinum": {"weight": 10}},
+        "tiers": {"gold": {"weight": 5}, "platinum": {"weight": 10}, "trial": {}},
     }
     return Scenario.model_validate(fields | changes)
 
