@@ -191,7 +191,8 @@ def test_a_wrong_line_is_named_with_its_field(
     match = re.match(re.escape(str(path)) + r":(\d+): ", sentence)
     assert match is not None
     if field:  # of YAML that cannot be parsed, only the neighbourhood is known
-        expected = {"tenants": 5, "tenants.0.adapter.rank": 6}.get(field, line)
+        above = {"tenants": 5, "tenants.0.adapter.rank": 6, "tenants.0.tier": 6}
+        expected = above.get(field, line)
         assert int(match[1]) == expected
         assert sentence.removeprefix(match[0]).startswith(f"{field}: ")
 
