@@ -1,17 +1,18 @@
 """The roofline: step times from datasheet figures, for hardware and models nobody has measured.
 
-A step is dense projections (compute or weight traffic, whichever takes longer), the head, attention
-over the KV cache, what LoRA adds, all-reduces under tensor parallelism, and the stack's own time.
+The figures of the timing form, derived: dense projections by compute or weight traffic, whichever
+takes longer, attention over the KV cache, what LoRA adds, all-reduces under tensor parallelism, and
+the stack's own time.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from simlora.scenario.catalog import GpuSpec, ModelSpec
 from simlora.scenario.catalog.specs import Weights
-from simlora.serving.batch_shape import BatchShape
-from simlora.timing.base import TimingModel
+from simlora.timing.form import StepTiming
+from simlora.timing.parameters import StepParameters
 
 ELEMENT_BYTES = 2  # activations, KV cache and adapters are bf16
 
@@ -38,7 +39,7 @@ class Efficiency:
     all_reduce_pcie_s: float = 30e-6
 
 
-class Roofline(TimingModel):
+class Roofline(StepTiming):
     """Timing of `tensor_parallel` GPUs of one kind serving one model."""
 
     def __init__(
@@ -49,82 +50,62 @@ class Roofline(TimingModel):
         tensor_parallel: int,
         efficiency: Efficiency | None = None,
     ) -> None:
-        self.efficiency = eff = efficiency or Efficiency()
-        self._identity = (gpu, model, weights, tensor_parallel)
-        layers, gpus = model.num_hidden_layers, tensor_parallel
-        bytes_per_s = gpu.hbm_gb_per_s * 1e9 * eff.hbm * gpus
-        bf16_per_s = gpu.bf16_tflops * 1e12 * gpus
-
-        # Dense projections of all layers, and the head for the sequences that get a token.
-        linear = layers * model.layer_linear_parameters
-        head = model.vocab_size * model.hidden_size
-        embedding_bytes = ELEMENT_BYTES * head * (1 if model.tie_word_embeddings else 2)
-        self._weights_s = (model.weight_bytes(weights) - embedding_bytes) / bytes_per_s
-        self._token_s = 2 * linear / (_weight_flops(gpu, weights) * gpus * eff.compute)
-        self._head_weights_s = ELEMENT_BYTES * head / bytes_per_s
-        self._head_token_s = 2 * head / (bf16_per_s * eff.compute)
-
-        # Attention: decode reads the context's K and V, prefill computes on it.
-        kv_copies = max(1, gpus // model.num_key_value_heads)
-        attention_flops = 4 * layers * model.num_attention_heads * model.head_dim
-        attention_s = attention_flops / (bf16_per_s * eff.attention_compute)
-        self._decode_attended_s = max(
-            model.kv_bytes_per_token * kv_copies / bytes_per_s, attention_s
+        super().__init__(
+            roofline_parameters(gpu, model, weights, tensor_parallel, efficiency or Efficiency())
         )
-        self._prefill_attended_s = attention_s
 
-        # LoRA: launches in any step that has an adapter, weights once per distinct adapter.
-        self._lora_step_s = layers * eff.lora_launches_per_layer * eff.lora_launch_s
-        self._adapter_parameter_s = ELEMENT_BYTES / bytes_per_s
-        self._lora_token_parameter_s = 2 / (bf16_per_s * eff.compute)
 
-        # Two all-reduces a layer; a ring moves 2 (n-1)/n of the activations over each link.
-        self._reduce_step_s = self._reduce_token_s = 0.0
-        if gpus > 1:
-            nvlink = gpu.nvlink_gb_per_s
-            link_bytes_per_s = (nvlink or gpu.pcie_gb_per_s) * 1e9 * eff.link
-            latency_s = eff.all_reduce_s if nvlink else eff.all_reduce_pcie_s
-            self._reduce_step_s = 2 * layers * latency_s
-            ring = 2 * (gpus - 1) / gpus
-            self._reduce_token_s = (
-                2 * layers * ring * model.hidden_size * ELEMENT_BYTES / link_bytes_per_s
-            )
-        self._fixed_s = eff.step_s + self._reduce_step_s
-        self._sequence_s = eff.sequence_s
+def roofline_parameters(
+    gpu: GpuSpec, model: ModelSpec, weights: Weights, gpus: int, efficiency: Efficiency
+) -> StepParameters:
+    """The timing form's figures from a datasheet and a model's shapes."""
+    eff, layers = efficiency, model.num_hidden_layers
+    bytes_per_s = gpu.hbm_gb_per_s * 1e9 * eff.hbm * gpus
+    bf16_per_s = gpu.bf16_tflops * 1e12 * gpus
 
-    def step(self, shape: BatchShape) -> float:
-        tokens = shape.prefill_tokens + shape.decode_seqs
-        seqs = shape.prefill_seqs + shape.decode_seqs
-        dense_s = tokens * self._token_s
-        head_s = seqs * self._head_token_s
-        seconds = (
-            self._fixed_s
-            + seqs * self._sequence_s
-            + (dense_s if dense_s > self._weights_s else self._weights_s)
-            + (head_s if head_s > self._head_weights_s else self._head_weights_s)
-            + shape.decode_attended_tokens * self._decode_attended_s
-            + shape.prefill_attended_tokens * self._prefill_attended_s
-            + tokens * self._reduce_token_s
-        )
-        if shape.lora_tokens:
-            weights_s = shape.distinct_adapter_parameters * self._adapter_parameter_s
-            flops_s = shape.lora_token_parameters * self._lora_token_parameter_s
-            seconds += self._lora_step_s + (weights_s if weights_s > flops_s else flops_s)
-        return seconds
+    # All weights but the input embedding are read once a step; the head computes for the sequences
+    # that get a token only.
+    head = model.vocab_size * model.hidden_size
+    embedding_bytes = 0 if model.tie_word_embeddings else ELEMENT_BYTES * head
+    weights_s = (model.weight_bytes(weights) - embedding_bytes) / bytes_per_s
+    head_s = 2 * head / (bf16_per_s * eff.compute)
+    linear_flops = 2 * layers * model.layer_linear_parameters
+    token_compute_s = linear_flops / (_weight_flops(gpu, weights) * gpus * eff.compute)
 
-    def decode_growth_s(self, shape: BatchShape) -> float:
-        return shape.decode_seqs * self._decode_attended_s
+    # Attention: decode reads the context's K and V, prefill computes on it.
+    kv_copies = max(1, gpus // model.num_key_value_heads)
+    attention_flops = 4 * layers * model.num_attention_heads * model.head_dim
+    attention_s = attention_flops / (bf16_per_s * eff.attention_compute)
+    kv_read_s = model.kv_bytes_per_token * kv_copies / bytes_per_s
 
-    def describe(self) -> dict[str, object]:
-        """The figures that determine this model, for the result's provenance."""
-        gpu, model, weights, gpus = self._identity
-        return {
-            "gpu": gpu.model_dump(exclude={"sources", "usd_per_hour"}),
-            "model": model.model_dump(exclude={"sources"}),
-            "weights": weights,
-            "tensor_parallel": gpus,
-            "efficiency": asdict(self.efficiency),
-        }
+    reduce_step_s, reduce_token_s = _all_reduce_s(gpu, model, gpus, eff)
+    return StepParameters(
+        fixed_s=eff.step_s + reduce_step_s,
+        sequence_s=eff.sequence_s + head_s,
+        weights_s=weights_s,
+        token_compute_s=token_compute_s,
+        token_s=reduce_token_s,
+        decode_attended_s=max(kv_read_s, attention_s),
+        prefill_attended_s=attention_s,
+        # Launches in any step that has an adapter, weights once per distinct adapter.
+        lora_step_s=layers * eff.lora_launches_per_layer * eff.lora_launch_s,
+        adapter_parameter_s=ELEMENT_BYTES / bytes_per_s,
+        lora_token_parameter_s=2 / (bf16_per_s * eff.compute),
+    )
+
+
+def _all_reduce_s(
+    gpu: GpuSpec, model: ModelSpec, gpus: int, eff: Efficiency
+) -> tuple[float, float]:
+    """Seconds of all-reduces per step and per token: two a layer, and a ring moves 2 (n-1)/n of the
+    activations over each link."""
+    if gpus == 1:
+        return 0.0, 0.0
+    link = gpu.nvlink_gb_per_s or gpu.pcie_gb_per_s
+    latency_s = eff.all_reduce_s if gpu.nvlink_gb_per_s else eff.all_reduce_pcie_s
+    reduces = 2 * model.num_hidden_layers
+    moved_bytes = 2 * (gpus - 1) / gpus * model.hidden_size * ELEMENT_BYTES
+    return reduces * latency_s, reduces * moved_bytes / (link * 1e9 * eff.link)
 
 
 def _weight_flops(gpu: GpuSpec, weights: Weights) -> float:
