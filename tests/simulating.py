@@ -113,7 +113,8 @@ def arrays_traffic(
 
 
 class Collector(Recorder):
-    """Keeps the requests and gauges instead of writing files."""
+    """Keeps the requests and gauges instead of writing files. The interval of samples must be a
+    power of two, so that its multiples are exact."""
 
     def __init__(self, deployment: Deployment, sample_interval_s: float = 0.25) -> None:
         self.pending: list[Request] = []
@@ -129,6 +130,7 @@ class Collector(Recorder):
 
     def sample(self, *gauges: float) -> None:  # type: ignore[override]
         assert gauges[0] < LONGEST_RUN_S, "the run does not end"
+        assert not self.gauges or gauges[:2] != self.gauges[-1][:2], "time stands still"
         self.gauges.append(gauges)
 
     def flush(self) -> None:

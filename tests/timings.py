@@ -23,6 +23,12 @@ class ConstantStep(TimingModel):
         return 0.0
 
 
+class ShortStep(ConstantStep):
+    """Every step takes 2 ms."""
+
+    step_s = 0.002
+
+
 class PromptMillisecond(ConstantStep):
     """A step takes a millisecond for each prompt token, and decoding takes 100 ms a step."""
 

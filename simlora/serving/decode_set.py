@@ -49,7 +49,7 @@ class DecodeSet:
     def leave(self, request: Request) -> int:
         """`request` stops decoding, finished or preempted. Returns the KV tokens it holds."""
         kv_tokens = request.kv_offset + self.step_count
-        request.emitted_tokens = request.output_tokens - (request.finish_step - self.step_count)
+        request.emitted_tokens = self.emitted_tokens(request)
         request.finish_step = -1
         residue = request.block_class
         self._classes[residue] -= 1
@@ -66,6 +66,10 @@ class DecodeSet:
                 shape.distinct_adapters -= 1
                 shape.distinct_adapter_parameters -= adapter.parameters
         return kv_tokens
+
+    def emitted_tokens(self, request: Request) -> int:
+        """Output tokens that a decoding sequence has had by now."""
+        return request.output_tokens - (request.finish_step - self.step_count)
 
     def advance(self, steps: int) -> None:
         """`steps` steps have been done."""

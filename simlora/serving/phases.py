@@ -70,6 +70,17 @@ class PhaseBook:
         request.decode_s += now - request.mark_s
         request.mark_s = now
 
+    def cut(self, request: Request, now: float) -> None:
+        """The run ends while the request is in the batch."""
+        since_s = now - request.mark_s
+        if request.finish_step >= 0:
+            request.decode_s += since_s
+        elif request.emitted_tokens == 0:
+            request.prefill_s += since_s
+        else:
+            request.preempted_s += since_s
+        request.mark_s = now
+
     def prefill_preempted(self, request: Request, now: float) -> None:
         """The request is thrown out before its prompt is done."""
         if request.emitted_tokens == 0:

@@ -112,8 +112,13 @@ class BatchScheduler:
         """Requests here that are not in the batch."""
         return self.outstanding - len(self.running)
 
-    def unfinished(self) -> list[Request]:
-        """All requests here, by arrival."""
+    def cut(self, now: float) -> list[Request]:
+        """The run ends here. Books what the requests in the batch have had so far, and returns all
+        requests that are unfinished, by arrival."""
+        for request in self.running.values():
+            if request.finish_step >= 0:
+                request.emitted_tokens = self.decodes.emitted_tokens(request)
+            self.phases.cut(request, now)
         ready = [request for _, _, request in self._ready]
         everyone = [*self.running.values(), *ready, *self.tiers.waiting_requests()]
         return sorted(everyone, key=lambda request: request.index)

@@ -109,7 +109,6 @@ class ReplicaProcess:
                 yield self._boundary
                 continue
             self.events += 1
-            running = len(scheduler.running)
             if not self._fast_forward:
                 plan.steps = 1
                 shape = recount(scheduler, plan)
@@ -119,6 +118,7 @@ class ReplicaProcess:
                 span_s = timing.step(shape) + load_s
                 self._boundary = After(env, span_s, BOUNDARY)
                 yield self._boundary
+                self._count(1, span_s, len(scheduler.running))
                 scheduler.complete(env.now, 1, span_s, load_s)
             else:
                 self._run_steps = steps
@@ -127,13 +127,31 @@ class ReplicaProcess:
                 self._run_started_s = env.now
                 self._boundary = After(env, self._run_s(steps), BOUNDARY)
                 yield self._boundary
-                steps = self._run_steps
-                self._run_steps = 0
-                span_s = self._run_s(steps)
-                scheduler.complete(env.now, steps, span_s / steps)
-            self.steps += steps
-            self.busy_s += span_s
-            self.running_s += span_s * running
+                self._end_run(self._run_steps)
+
+    def _end_run(self, steps: int) -> None:
+        """`steps` steps of the decode run in flight have been done, and no more will be."""
+        self._run_steps = 0
+        span_s = self._run_s(steps)
+        self._count(steps, span_s, len(self.scheduler.running))
+        self.scheduler.complete(self._env.now, steps, span_s / steps)
+
+    def _count(self, steps: int, span_s: float, running: int) -> None:
+        self.steps += steps
+        self.busy_s += span_s
+        self.running_s += span_s * running
+
+    def _steps_done(self) -> int:
+        """Steps of the decode run in flight that are complete by now."""
+        elapsed_s = self._env.now - self._run_started_s
+        steps = steps_until(elapsed_s, self._run_first_s, self._run_growth_s)
+        return steps if self._run_s(steps) <= elapsed_s else steps - 1
+
+    def cut(self) -> list[Request]:
+        """The simulation ends now. Returns the unfinished requests; a step in flight is lost."""
+        if self._run_steps > 1 and (steps := self._steps_done()):
+            self._end_run(steps)
+        return self.scheduler.cut(self._env.now)
 
     def _blocking_load_s(self, plan: StepPlan) -> float:
         """Loads on the critical path, one after the other."""
@@ -147,11 +165,7 @@ class ReplicaProcess:
         kv_pages, prefix_pages, adapter_pages = scheduler.memory.pool.held
         free_pages = scheduler.memory.pool.free
         if self._run_steps > 1:
-            elapsed_s = self._env.now - self._run_started_s
-            steps = steps_until(elapsed_s, self._run_first_s, self._run_growth_s)
-            if self._run_s(steps) > elapsed_s:
-                steps -= 1  # the one in flight
-            grown = scheduler.pages_grown_after(steps)
+            grown = scheduler.pages_grown_after(self._steps_done())
             kv_pages += grown
             free_pages -= grown
         return (

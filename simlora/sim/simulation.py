@@ -88,8 +88,8 @@ class Simulation:
             self.env.run(until=self._done)
         except KeyboardInterrupt:
             interrupted = True
-        for scheduler in self._schedulers:
-            self.recorder.pending.extend(scheduler.unfinished())
+        for replica in self.replicas:
+            self.recorder.pending.extend(replica.cut())
         self.recorder.pending.extend(self._held_back.values())
         return interrupted
 
@@ -179,8 +179,8 @@ class Simulation:
         if not any(scheduler.outstanding for scheduler in self._schedulers):
             self._done.succeed()
         elif not any(link.active for replica in self.replicas for link in replica.links):
-            stuck = [s.unfinished()[0].index for s in self._schedulers if s.outstanding]
-            raise RuntimeError(f"the scheduler stopped with requests waiting: {stuck}")
+            waiting = [scheduler.outstanding for scheduler in self._schedulers]
+            raise RuntimeError(f"nothing happens any more, but requests wait: {waiting}")
 
     def _read_gauges(self) -> Generator[Event, None, None]:
         env, recorder = self.env, self.recorder
@@ -189,7 +189,7 @@ class Simulation:
                 recorder.sample(env.now, index, *replica.gauges())
             self._flush_if_full()
             interval_s = recorder.sample_interval_s
-            next_s = (env.now // interval_s + 1) * interval_s
+            next_s = (int(env.now / interval_s + 1e-6) + 1) * interval_s
             yield After(env, next_s - env.now, GAUGES)
 
 

@@ -39,11 +39,12 @@ def steps_until(elapsed_s: float, first_s: float, growth_s: float) -> int:
     The run's first step takes `first_s`, each further one `growth_s` more: solves
     n * first_s + growth_s * n * (n - 1) / 2 >= elapsed_s.
     """
-    if growth_s > 0:
-        half = first_s / growth_s - 0.5
-        steps = math.ceil(math.sqrt(half * half + 2 * elapsed_s / growth_s) - half)
-    else:
-        steps = math.ceil(elapsed_s / first_s)
+    # The usual root of the quadratic, turned so that it holds for a growth of 0 and loses no digits
+    # to a growth much smaller than the step.
+    base_s = first_s - growth_s / 2
+    steps = math.ceil(
+        2 * elapsed_s / (base_s + math.sqrt(base_s * base_s + 2 * growth_s * elapsed_s))
+    )
     # The root is rounded; the definition decides.
     while steps * first_s + growth_s * (steps * (steps - 1) / 2) < elapsed_s:
         steps += 1

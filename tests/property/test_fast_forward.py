@@ -104,7 +104,7 @@ def test_fast_forward_and_step_by_step_give_every_request_the_same_times() -> No
         seen.update(happenings(fast, reference))
 
     agree()
-    rare = {what: count for what, count in seen.items() if count < 5}
+    rare = {what: count for what, count in seen.items() if count < 15}
     assert not rare, rare  # the cases are worth something only if all of this occurs
     assert len(seen) == 13, seen
 
@@ -125,9 +125,8 @@ def test_itl_samples_are_the_same_in_number_and_sum() -> None:
     @settings(max_examples=30)
     @given(cases())
     def agree(case: Case) -> None:
-        drained = case.scenario.with_overrides({"workload.on_end": "drain"})
         totals = []
-        for finished in both(Case(drained, case.load)):
+        for finished in both(case):
             logs = [tier for log in finished.collector.steps for tier in log.drain()]
             totals.append(
                 (
@@ -135,12 +134,9 @@ def test_itl_samples_are_the_same_in_number_and_sum() -> None:
                     sum(values @ weights for values, weights in logs),
                 )
             )
-            tokens = sum(
-                request.output_tokens - 1
-                for request in finished.requests
-                if request.status == COMPLETED
-            )
-            assert totals[-1][0] == tokens  # all tokens but the first come after another one
+            # All tokens but a request's first come after another one, also if it was cut.
+            tokens = sum(max(0, request.emitted_tokens - 1) for request in finished.requests)
+            assert totals[-1][0] == tokens
         assert totals[0] == pytest.approx(totals[1], rel=1e-9)
 
     agree()
@@ -183,8 +179,11 @@ def _react_a_step_late(elapsed_s: float, first_s: float, growth_s: float) -> int
     return steps_until(elapsed_s, first_s, growth_s) + 1
 
 
+_growth_s = Roofline.decode_growth_s
+
+
 def _grow_by_half(self: Roofline, shape: BatchShape) -> float:
-    return shape.decode_seqs * self._decode_attended_s / 2
+    return _growth_s(self, shape) / 2
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_instants_stay_few_and_evenly_spaced(tmp_path: Path, span_s: float) -> N
         time_s += recorder.sample_interval_s
     timeline = recorder.close(facts(span_s)).timeline
     instants = timeline["time_s"].unique()
-    assert 700 < len(instants) <= 2000
+    assert 500 <= len(instants) <= 1000
     assert len(timeline) == 2 * len(instants)
     assert np.allclose(np.diff(instants), recorder.sample_interval_s)
     assert (timeline["running"] == timeline["time_s"].astype(int)).all()
