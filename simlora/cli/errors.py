@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -47,5 +48,8 @@ def _complain(sentence: str) -> int:
 def _sentence(error: click.ClickException) -> str:
     """Click's message as one sentence, with where to find help."""
     message = " ".join(error.format_message().split()).rstrip(".")
+    message = message.replace(" is not a valid integer range", " is not a whole number")
+    message = message.replace(" is not a valid float range", " is not a number")
+    message = re.sub(r"\. \(Did you mean (?:one of: )?(.*?)\?\)$", r", did you mean \1?", message)
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"{message} (see {context.command_path} --help)" if context else message

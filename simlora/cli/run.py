@@ -84,7 +84,7 @@ def _print(summary: dict[str, Any], as_json: bool) -> None:
 
     from simlora.cli.tables import summary_table
 
-    Console(width=None if sys.stdout.isatty() else 110).print(summary_table(summary))
+    Console().print(summary_table(summary))
 
 
 @contextmanager

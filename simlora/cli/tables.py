@@ -4,33 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from simlora.report.words import duration, number, share, size, usd
+from simlora.report.words import (
+    counted,
+    duration,
+    lost,
+    number,
+    promise,
+    share,
+    size,
+    usd,
+)
 
 
 def summary_table(summary: dict[str, Any]) -> RenderableType:
-    """A run in one screen: totals, then latencies and promises by tier."""
-    return Group(_totals(summary), Text(""), _tiers(summary))
+    """A run in one screen of 80 columns: totals, then latencies and promises by tier."""
+    parts: list[RenderableType] = [_totals(summary), Text(""), _tiers(summary)]
+    if any(tier["sla"] for tier in summary["tiers"].values()):
+        parts += [Text(""), _promises(summary)]
+    return Group(*parts)
 
 
 def _totals(summary: dict[str, Any]) -> Table:
     requests, throughput, cost = summary["requests"], summary["throughput"], summary["cost"]
-    adapters, simulation = summary["adapters"], summary["simulation"]
-    lost = ", ".join(
-        f"{requests[status]:,} {status}"
-        for status in ("rejected", "failed", "unfinished")
-        if requests[status]
-    )
+    adapters, batch = summary["adapters"], summary["batch"]
+    simulation = summary["simulation"]
+    not_completed = lost(requests)
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column()
     table.add_row(
         "requests",
         f"{requests['offered']:,} offered, {requests['completed']:,} completed"
-        + (f", {lost}" if lost else ""),
+        + (f", {not_completed}" if not_completed else ""),
     )
     table.add_row(
         "throughput",
@@ -40,8 +50,9 @@ def _totals(summary: dict[str, Any]) -> Table:
     )
     table.add_row(
         "adapters",
-        f"{share(adapters['hit_ratio'])} hit, {adapters['loads']:,} loads "
-        f"({size(adapters['bytes_loaded'])}), {adapters['evictions']:,} evictions",
+        f"{share(adapters['hit_ratio'])} found in GPU memory, "
+        f"{counted(adapters['loads'], 'load')} ({size(adapters['bytes_loaded'])}), "
+        f"{counted(adapters['evictions'], 'eviction')}",
     )
     if summary["prefix_cache"]["hit_tokens"]:
         table.add_row(
@@ -49,36 +60,33 @@ def _totals(summary: dict[str, Any]) -> Table:
         )
     table.add_row(
         "batch",
-        f"{number(summary['batch']['mean_running'])} running on average, busy "
-        f"{share(summary['batch']['busy_ratio'])} of the time, "
-        f"{summary['batch']['preemptions']:,} preemptions",
+        f"{number(batch['mean_running'])} running per replica, busy {share(batch['busy_ratio'])} "
+        f"of the time, {counted(batch['preemptions'], 'preemption')}",
     )
     table.add_row(
         "cost",
-        f"{usd(cost['fleet_usd'])} for {cost['gpus']} GPUs over {duration(simulation['span_s'])}, "
+        f"{usd(cost['gpu_usd_per_hour'])} an hour for {counted(cost['gpus'], 'GPU')}, "
         f"{usd(cost['usd_per_million_output_tokens'])} per million output tokens",
     )
     table.add_row(
         "simulated",
         f"{duration(simulation['span_s'])} in {duration(simulation['wall_s'])}, "
-        f"{number(simulation['requests_per_wall_s'])} requests per wall second"
+        f"{number(simulation['requests_per_wall_s'])} requests per second of real time"
         + (" (interrupted)" if simulation["interrupted"] else ""),
     )
     return table
 
 
 def _tiers(summary: dict[str, Any]) -> Table:
-    table = Table(header_style="bold")
-    table.add_column("tier")
+    table = _plain_table("tier")
     for head in ("requests", "TTFT p50", "p99", "TPOT p50", "p99", "E2E p50", "p99"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("SLA", justify="right", no_wrap=True)
+        table.add_column(head.replace(" ", "\n"), justify="right", no_wrap=True)
     everything = {"requests": summary["requests"], **summary["latency"]}
     for name, tier in summary["tiers"].items():
-        table.add_row(Text(name), *_latencies(tier), _verdict(tier))
+        table.add_row(Text(name), *_latencies(tier))
     if len(summary["tiers"]) > 1:
         table.add_section()
-        table.add_row("all", *_latencies(everything), "")
+        table.add_row("all", *_latencies(everything))
     return table
 
 
@@ -93,12 +101,23 @@ def _latencies(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-def _verdict(tier: dict[str, Any]) -> Text:
-    if not tier["sla"]:
-        return Text("—")
-    missed = [bound for bound, entry in tier["sla"].items() if entry["met"] is False]
-    attained = share(tier["sla_attainment"])
-    if not missed:
-        return Text(f"met, {attained}", style="green")
-    names = ", ".join(bound.removesuffix("_s").replace("_", " ") for bound in missed)
-    return Text(f"missed {names}, {attained}", style="red")
+def _promises(summary: dict[str, Any]) -> Table:
+    table = _plain_table("tier")
+    table.add_column("promise", overflow="fold")
+    table.add_column("measured", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for name, tier in summary["tiers"].items():
+        if not tier["sla"]:
+            continue
+        for bound, entry in tier["sla"].items():
+            asked, measured, verdict = promise(bound, entry)
+            colour = {"met": "green", "missed": "bold red"}.get(verdict, "")
+            table.add_row(Text(name), asked, measured, Text(verdict, style=colour))
+        table.add_row(Text(name), "requests within every bound", share(tier["sla_attainment"]), "")
+    return table
+
+
+def _plain_table(first: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table.add_column(first, overflow="fold", min_width=8, vertical="bottom")
+    return table

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from simlora.report.gauges import fleet_gauges
 from simlora.report.style import (
     BLUE,
     CYAN,
@@ -23,12 +26,12 @@ from simlora.report.style import (
     new_figure,
     time_axis,
 )
-from simlora.report.words import duration
+from simlora.report.words import tick
 from simlora.results.result import Result
 
 PHASES = {
     "queue_s": ("queue", RED),
-    "adapter_wait_s": ("adapter", YELLOW),
+    "adapter_wait_s": ("adapter wait", YELLOW),
     "prefill_s": ("prefill", CYAN),
     "decode_s": ("decode", BLUE),
     "preempted_s": ("preempted", PURPLE),
@@ -95,12 +98,18 @@ def phases_by_tier(result: Result) -> Figure:
     mean_axes, p99_axes = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     rows = np.arange(len(tiers))
     left = np.zeros(len(tiers))
-    for metric, (label, colour) in PHASES.items():
+    occurring = [
+        (metric, *look)
+        for metric, look in PHASES.items()
+        if any(tier[metric]["p99"] or tier[metric]["mean"] for _, tier in tiers)
+    ]
+    for place, (metric, label, colour) in enumerate(occurring):
         means = np.array([tier[metric]["mean"] or 0.0 for _, tier in tiers])
         mean_axes.barh(rows, means, 0.6, left=left, color=colour, label=label)
         left += means
         p99 = [tier[metric]["p99"] for _, tier in tiers]
-        p99_axes.plot([value or np.nan for value in p99], rows, "D", color=colour, mew=0)
+        aside = rows + 0.14 * (place - (len(occurring) - 1) / 2)  # equal values stay visible
+        p99_axes.plot([value or np.nan for value in p99], aside, "D", color=colour, mew=0)
     for axes, title in ((mean_axes, "mean request"), (p99_axes, "99th percentile of each phase")):
         axes.set_title(title)
         axes.grid(axis="y", visible=False)
@@ -113,32 +122,35 @@ def phases_by_tier(result: Result) -> Figure:
 
 def load_over_time(result: Result) -> Figure:
     """Requests in the batches and in the queues, and output tokens a second, of the fleet."""
-    times, fleet, span_s = _fleet(result)
-    figure = new_figure(3.6)
-    load, tokens = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    for column, label, colour in (("running", "running", BLUE), ("waiting", "waiting", RED)):
+    times, fleet, span_s = fleet_gauges(result)
+    figure = new_figure(4.6)
+    *gauges, tokens = figure.subplots(3, 1, sharex=True)
+    unit = time_axis(tokens, span_s)
+    for axes, column, title, colour in (
+        (gauges[0], "running", "requests running", BLUE),
+        (gauges[1], "waiting", "requests waiting", RED),
+    ):
         centre, mean, low, high = _thinned(times, fleet[column])
-        unit = time_axis(tokens, span_s)
-        load.fill_between(centre / unit, low, high, color=colour, alpha=0.2, lw=0)
-        load.plot(centre / unit, mean, color=colour, label=label)
-    load.set_title("requests in the fleet")
-    load.set_ylim(bottom=0)
-    legend(load)
+        axes.fill_between(centre / unit, low, high, color=colour, alpha=0.25, lw=0)
+        axes.plot(centre / unit, mean, color=colour)
+        axes.set_title(title)
+        axes.set_ylim(0, max(high.max(), 1) * 1.05)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     gaps = np.diff(times, prepend=0.0)
     made = np.divide(fleet["output_tokens"], gaps, out=np.zeros(len(times)), where=gaps > 0)
     centre, mean, _, _ = _thinned(times, made, points=100)
     tokens.fill_between(centre / unit, mean, color=GREEN, alpha=0.25, lw=0)
     tokens.plot(centre / unit, mean, color=GREEN)
-    tokens.set_title("output tokens per second, of requests when they finish")
+    tokens.set_title("output tokens per second, each request's when it finishes")
     tokens.set_ylim(bottom=0)
-    _thousands(load)
-    _thousands(tokens)
+    for axes in (*gauges, tokens):
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     return figure
 
 
 def memory_over_time(result: Result) -> Figure:
     """The page pools by owner, summed over replicas."""
-    times, fleet, span_s = _fleet(result)
+    times, fleet, span_s = fleet_gauges(result)
     gb_per_page = (result.summary["memory"]["page_bytes"] or 0) / 1e9
     figure = new_figure(2.8)
     axes = figure.subplots()
@@ -168,7 +180,7 @@ def memory_over_time(result: Result) -> Figure:
 
 def adapters(result: Result) -> Figure:
     """Where adapters were found, and the hit ratio and hot adapters over time."""
-    times, fleet, span_s = _fleet(result)
+    times, fleet, span_s = fleet_gauges(result)
     figure = new_figure(2.8)
     where, ratio = figure.subplots(1, 2, width_ratios=(2, 3))
     found = result.summary["adapters"]["hits_by_tier"]
@@ -190,25 +202,27 @@ def adapters(result: Result) -> Figure:
     centre, lookups, _, _ = _thinned(times, fleet["adapter_lookups"], points=80)
     _, hits, _, _ = _thinned(times, fleet["adapter_hits"], points=80)
     share = np.divide(100 * hits, lookups, out=np.full(len(hits), np.nan), where=lookups > 0)
-    ratio.plot(centre / unit, share, color=BLUE, marker=".", ms=4, label="hits in GPU memory (%)")
+    ratio.plot(centre / unit, share, color=BLUE, marker=".", ms=4, label="found hot")
     ratio.set_ylim(0, 104)
-    ratio.set_title("hit ratio and hot adapters")
+    ratio.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} %"))
+    ratio.set_title("over time")
     count_axes = ratio.twinx()
     count_axes.grid(visible=False)
     centre, hot, _, _ = _thinned(times, fleet["hot_adapters"])
-    count_axes.plot(centre / unit, hot, color=GREY, label="adapters in GPU memory (right)")
-    count_axes.set_ylim(bottom=0)
+    count_axes.plot(centre / unit, hot, color=GREY, label="adapters hot (right)")
+    count_axes.set_ylim(0, max(hot.max(), 1) * 1.05)
+    count_axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     lines = [*ratio.get_lines(), *count_axes.get_lines()]
-    ratio.legend(handles=lines, loc="lower right")
+    legend(ratio, handles=lines)
     return figure
 
 
 def tenants_by_load(result: Result) -> Figure:
     """Each tenant's requests against its p99 TTFT."""
     tenants = result.tenants
-    figure = new_figure(3.4)
+    figure = new_figure(3.6)
     axes = figure.subplots()
-    for index, (name, _) in enumerate(_tiers(result)):
+    for index, (name, tier) in enumerate(_tiers(result)):
         rows = tenants[(tenants["tier"] == name) & tenants["ttft_p99_s"].notna()]
         axes.scatter(
             rows["offered"],
@@ -216,19 +230,19 @@ def tenants_by_load(result: Result) -> Figure:
             s=16,
             alpha=0.7,
             color=CYCLE[index % len(CYCLE)],
-            marker=MARKERS[index % len(MARKERS)],
+            marker=MARKERS[(index + index // len(CYCLE)) % len(MARKERS)],
             linewidths=0,
             label=name,
+            zorder=2 + 1 / (1 + tier["requests"]["offered"]),  # the many below the few
             rasterized=len(tenants) > _MANY_TENANTS,
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_title("every tenant: p99 time to first token against requests")
+    axes.set_title("p99 time to first token")
     axes.set_xlabel("requests of the tenant")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    _log_seconds(axes.yaxis)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    legend(axes)
+    figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
@@ -241,18 +255,6 @@ def _tiers(result: Result) -> list[tuple[str, dict[str, Any]]]:
     if len(tiers) > _MOST_TIERS:
         tiers.sort(key=lambda item: -item[1]["requests"]["offered"])
     return tiers[:_MOST_TIERS]
-
-
-def _fleet(result: Result) -> tuple[np.ndarray, dict[str, np.ndarray], float]:
-    """Instants, and for each column of the timeline its sum over replicas."""
-    timeline = result.timeline
-    times, instant = np.unique(timeline["time_s"].to_numpy(), return_inverse=True)
-    columns = {
-        name: np.bincount(instant, timeline[name].to_numpy(), len(times))
-        for name in timeline.columns
-        if name not in ("time_s", "replica")
-    }
-    return times, columns, float(result.summary["simulation"]["span_s"])
 
 
 def _thinned(
@@ -276,15 +278,22 @@ def _thinned(
 def _seconds(axes: Axes) -> None:
     """Durations on the x axis; logarithmic where they span orders of magnitude."""
     points = [x for line in axes.get_lines() for x in np.atleast_1d(line.get_xdata()) if x > 0]
-    if points and not axes.patches and max(points) / min(points) > 50:
+    bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    if points and not bars and max(points) / min(points) > 50:
         axes.set_xscale("log")
-    elif points:
-        axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    if axes.get_xscale() == "linear":
-        axes.locator_params(axis="x", nbins=5)
+        axes.set_xlim(min(points) / 1.6, max(points) * 1.6)
+        _log_seconds(axes.xaxis)
+        return
+    widest = max([*points, *(bar.get_x() + bar.get_width() for bar in bars)], default=0)
+    axes.set_xlim(0, widest * 1.06 or 1.0)
+    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
 
 
-def _thousands(axes: Axes) -> None:
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+def _log_seconds(axis: Axis) -> None:
+    """Durations on a logarithmic axis, enough of them labelled on a short one too."""
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+    axis.set_minor_formatter(NullFormatter())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -10,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 from simlora.errors import UserError
 from simlora.report.limits import what_limits
 from simlora.report.page import page
-from simlora.report.words import duration, number, share, size, usd
+from simlora.report.words import (
+    counted,
+    duration,
+    number,
+    promise,
+    share,
+    size,
+    tick,
+    tokens,
+    usd,
+)
 from simlora.results.files import REPORT, RESOLVED_SCENARIO
 from simlora.results.result import Result
 
@@ -18,15 +29,33 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LATENCY_CAPTION = (
-    "Dots are percentiles of completed requests; a green bar is what the tier promises for its p99."
+    "Percentiles of completed requests. A green bar is what the tier promises for its p99. "
+    "Where values span orders of magnitude, the axis is logarithmic."
 )
 _PHASES_CAPTION = (
     "Left: the phases of a request add up to its end-to-end time. Right: the 99th percentile of "
     "each phase on its own; these do not add up, and a "
     "phase without a mark was 0."
 )
-_LOAD_CAPTION = "Lines are means, bands the least and the most within each interval."
-_ADAPTERS_CAPTION = "A lookup is a request whose adapter is looked for when it reaches its replica."
+_LOAD_CAPTION = (
+    "The whole fleet. Lines are means, bands the least and the most within each interval."
+)
+_MEMORY_CAPTION = (
+    "The whole fleet, without the base model's weights. Adapters stay after use for as long as "
+    "nothing else needs their pages."
+)
+_ADAPTERS_CAPTION = (
+    "Where a request's adapter was when the request reached its replica: hot in GPU memory, warm "
+    "in host memory, on local disk (nvme) or in object storage."
+)
+_TENANTS_CAPTION = (
+    "One mark a tenant; both axes are logarithmic. The p99 of a tenant with few "
+    "requests is its slowest one."
+)
+_UNFINISHED = (
+    "Unfinished requests count neither as available nor as not; those already later than a "
+    "promise count as outside of it."
+)
 
 
 def write_report(result: Result, out: Path | None = None) -> Path:
@@ -57,9 +86,10 @@ def _run(result: Result, salt: str) -> str:
             _header(summary),
             _tiles(summary),
             "<h2>What limits this fleet</h2>",
-            f"<p>{escape(what_limits(summary))}</p>",
+            *(f"<p>{_unbroken(escape(text))}</p>" for text in what_limits(result)),
             "<h2>Tiers and their promises</h2>",
             _tier_table(summary),
+            _promise_table(summary),
             _figures(result, salt),
             _assumptions(result),
             _provenance(summary),
@@ -67,25 +97,34 @@ def _run(result: Result, salt: str) -> str:
     )
 
 
+def _unbroken(text: str) -> str:
+    """Keep figures and their units on one line."""
+    return re.sub(r"(?<=\d) (?=(?:%|µs|ms|s|min|h)\b|%)", "&nbsp;", text)
+
+
 def _header(summary: dict[str, Any]) -> str:
     simulation = summary["simulation"]
     fleet = " + ".join(
         f"{pool['replicas']} × {escape(pool['gpu'])}"
-        + (f" (tensor parallel {pool['tensor_parallel']})" if pool["tensor_parallel"] > 1 else "")
+        + (
+            f" (× {pool['tensor_parallel']}, tensor parallel)"
+            if pool["tensor_parallel"] > 1
+            else ""
+        )
         for pool in simulation["fleet"]
     )
     weights = "" if simulation["weights"] == "bf16" else f" in {simulation['weights']}"
     interrupted = " <b>The run was interrupted.</b>" if simulation["interrupted"] else ""
     return (
         f"<h1>{escape(summary['name'])}</h1>\n<p class=soft>{escape(simulation['model'])}{weights} "
-        f"on {fleet}, {duration(simulation['span_s'])} of traffic simulated.{interrupted}</p>"
+        f"on {fleet}, {duration(simulation['span_s'])} simulated.{interrupted}</p>"
     )
 
 
 def _tiles(summary: dict[str, Any]) -> str:
     requests, throughput, cost = summary["requests"], summary["throughput"], summary["cost"]
     ttft, tpot = summary["latency"]["ttft_s"], summary["latency"]["tpot_s"]
-    adapters, prefix, memory = summary["adapters"], summary["prefix_cache"], summary["memory"]
+    adapters, memory = summary["adapters"], summary["memory"]
     completed = requests["completed"] / requests["offered"] if requests["offered"] else None
     tiles = (
         ("Requests", f"{requests['offered']:,}", f"{share(completed)} completed"),
@@ -99,22 +138,18 @@ def _tiles(summary: dict[str, Any]) -> str:
         (
             "Adapter hits in GPU memory",
             share(adapters["hit_ratio"]),
-            f"{adapters['loads']:,} loads, {size(adapters['bytes_loaded'])}",
+            f"{counted(adapters['loads'], 'load')}, {size(adapters['bytes_loaded'])}",
         ),
-        (
-            "Prefix cache hits",
-            share(prefix["hit_ratio"]),
-            f"{number(prefix['hit_tokens'])} prompt tokens saved",
-        ),
+        _cache_or_batch(summary),
         (
             "KV capacity",
-            f"{memory.get('kv_capacity_tokens', 0):,} tokens",
-            f"weights {size(memory.get('weight_bytes'))}",
+            f"{tokens(memory.get('kv_capacity_tokens'))} tokens",
+            f"beside {size(memory.get('weight_bytes'))} of weights, with no adapter loaded",
         ),
         (
-            "Cost of a million output tokens",
+            "A million output tokens",
             usd(cost["usd_per_million_output_tokens"]),
-            f"{usd(cost['gpu_usd_per_hour'])} per hour for {cost['gpus']} GPUs",
+            f"{usd(cost['gpu_usd_per_hour'])} an hour for {counted(cost['gpus'], 'GPU')}",
         ),
     )
     inner = "".join(
@@ -124,50 +159,69 @@ def _tiles(summary: dict[str, Any]) -> str:
     return f"<div class=tiles>{inner}</div>"
 
 
-def _tier_table(summary: dict[str, Any]) -> str:
-    heads = (
-        "tier",
-        "requests",
-        "completed",
-        "TTFT p50",
-        "TTFT p99",
-        "TPOT p99",
-        "E2E p99",
-        "promised",
-        "in SLA",
+def _cache_or_batch(summary: dict[str, Any]) -> tuple[str, str, str]:
+    """The prefix cache, where the traffic has prefixes to share."""
+    prefix, batch = summary["prefix_cache"], summary["batch"]
+    if prefix["lookup_tokens"]:
+        saved = f"{tokens(prefix['hit_tokens'])} prompt tokens not computed"
+        return "Prefix cache hits", share(prefix["hit_ratio"]), saved
+    return (
+        "Running at once on a replica",
+        number(batch["mean_running"]),
+        f"at most {batch['max_num_seqs']:,}",
     )
+
+
+def _tier_table(summary: dict[str, Any]) -> str:
     rows = []
     for name, tier in summary["tiers"].items():
         requests = tier["requests"]
         completed = requests["completed"] / requests["offered"] if requests["offered"] else None
-        cells = (
-            escape(name),
-            f"{requests['offered']:,}",
-            share(completed),
-            duration(tier["ttft_s"]["p50"]),
-            duration(tier["ttft_s"]["p99"]),
-            duration(tier["tpot_s"]["p99"]),
-            duration(tier["e2e_s"]["p99"]),
-            "<br>".join(_verdict(bound, entry) for bound, entry in tier["sla"].items()) or "—",
-            share(tier["sla_attainment"]),
+        rows.append(
+            (
+                escape(name),
+                f"{requests['offered']:,}",
+                share(completed),
+                duration(tier["ttft_s"]["p50"]),
+                duration(tier["ttft_s"]["p99"]),
+                duration(tier["tpot_s"]["p50"]),
+                duration(tier["tpot_s"]["p99"]),
+                duration(tier["e2e_s"]["p50"]),
+                duration(tier["e2e_s"]["p99"]),
+            )
         )
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    heads = "tier,requests,completed,TTFT p50,TTFT p99,TPOT p50,TPOT p99,E2E p50,E2E p99"
+    return _table("tiers", heads.split(","), rows)
+
+
+def _promise_table(summary: dict[str, Any]) -> str:
+    """What the tiers promise and what came of it."""
+    rows = []
+    for name, tier in summary["tiers"].items():
+        if not tier["sla"]:
+            continue
+        for bound, entry in tier["sla"].items():
+            asked, measured, verdict = promise(bound, entry)
+            verdict = f"<span class={verdict.replace(' ', '-')}>{verdict}</span>"
+            rows.append((escape(name), asked, measured, verdict))
+        attained = share(tier["sla_attainment"])
+        rows.append((escape(name), "requests within every bound", attained, ""))
+    if not rows:
+        return "<p class=soft>No tier promises anything.</p>"
+    note = f"<p class=soft>{_UNFINISHED}</p>" if summary["requests"]["unfinished"] else ""
+    return _table("promises", ["tier", "promise", "measured", ""], rows) + note
+
+
+def _table(kind: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Cells are HTML already."""
     head = "".join(f"<th>{name}</th>" for name in heads)
-    return (
-        f"<div class=wide><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    body = "".join(
+        "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells in rows
     )
-
-
-def _verdict(bound: str, entry: dict[str, Any]) -> str:
-    if bound == "availability":
-        promise = f"available {share(entry['promised'])}"
-    else:
-        metric = bound.removesuffix("_p99_s").upper()
-        promise = f"{metric} p99 ≤ {duration(entry['promised'])}"
-    verdicts = {True: ("met", "met"), False: ("missed", "missed"), None: ("", "not measured")}
-    style, word = verdicts[entry["met"]]
-    return f"{promise} <span class='{style}'>{word}</span>"
+    return (
+        f"<div class=wide><table class={kind}><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def _figures(result: Result, salt: str) -> str:
@@ -180,31 +234,49 @@ def _figures(result: Result, salt: str) -> str:
         chosen.append(("Where the time goes", _PHASES_CAPTION, figures.phases_by_tier))
     if len(result.timeline):
         chosen.append(("Load over time", _LOAD_CAPTION, figures.load_over_time))
-        chosen.append(("Memory over time", "Summed over replicas.", figures.memory_over_time))
+        chosen.append(("Memory over time", _MEMORY_CAPTION, figures.memory_over_time))
         if result.summary["adapters"]["lookups"]:
             chosen.append(("Adapters", _ADAPTERS_CAPTION, figures.adapters))
     if result.tenants["ttft_p99_s"].notna().any():
-        caption = "One mark a tenant, coloured by tier."
-        chosen.append(("Tenants", caption, figures.tenants_by_load))
+        chosen.append(("Tenants", _TENANTS_CAPTION, figures.tenants_by_load))
     parts = []
     for index, (title, caption, make) in enumerate(chosen):
         with style.styled():
             figure = make(result)
         svg = style.to_svg(figure, f"{salt}-{index}")
-        parts.append(f"<h2>{title}</h2>\n<figure>{svg}<figcaption>{caption}</figcaption></figure>")
+        parts.append(
+            f"<h2>{title}</h2>\n<figure><div class=wide>{svg}</div>"
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
     return "\n".join(parts)
 
 
 def _assumptions(result: Result) -> str:
+    """How far to trust the figures, and all that was asked."""
+    simulation = result.summary["simulation"]
+    told = []
+    if simulation["timing"]["profile"] == "roofline":
+        told.append(
+            "Times of steps and copies are computed from the hardware's datasheet "
+            "figures, not measured on it: trust comparisons more than absolute milliseconds."
+        )
+    if simulation["warmup_s"]:
+        told.append(
+            f"Latencies and tiers leave out requests that arrived in the first "
+            f"{tick(simulation['warmup_s'])}."
+        )
+    else:
+        told.append("The run starts with no adapter in GPU memory, and all requests count.")
     path = result.directory / RESOLVED_SCENARIO
-    if not path.is_file():
-        return ""
-    text = escape(path.read_text(encoding="utf-8"))
-    return (
-        "<h2>Assumptions</h2>\n<p>Everything that was asked, defaults included. "
-        "<code>simlora run</code> on this file repeats the run.</p>\n"
-        f"<details><summary>Scenario</summary><pre>{text}</pre></details>"
-    )
+    scenario = ""
+    if path.is_file():
+        told.append(
+            "Below is everything that was asked, defaults included; "
+            "<code>simlora run</code> on it repeats the run."
+        )
+        text = escape(path.read_text(encoding="utf-8"))
+        scenario = f"\n<details><summary>Scenario</summary><pre>{text}</pre></details>"
+    return f"<h2>Assumptions</h2>\n<p>{' '.join(told)}</p>{scenario}"
 
 
 def _provenance(summary: dict[str, Any]) -> str:
@@ -215,6 +287,5 @@ def _provenance(summary: dict[str, Any]) -> str:
         f"<p class=soft>simlora {escape(simulation['version'])}, seed {simulation['seed']}, timing "
         f"profile {escape(timing['profile'])} ({escape(timing['hash'])}), statistics: "
         f"{escape(simulation['statistics'])}, {simulation['events']:,} events in "
-        f"{duration(simulation['wall_s'])} of real time. Requests that arrived in the first "
-        f"{duration(simulation['warmup_s'])} are not counted in latencies.</p>"
+        f"{duration(simulation['wall_s'])} of real time.</p>"
     )

@@ -1,69 +1,142 @@
-"""What holds a run back, told from its summary."""
+"""What holds a run back, told from its summary and its timeline."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from simlora.report.words import duration, share
+from simlora.report.gauges import Pressure, pressure
+from simlora.report.words import counted, duration, lost, promise, share
+from simlora.results.result import Result
+
+_MANY = 0.3  # of the mean time to first token
+_PHASES = {
+    "queue_s": "queueing",
+    "adapter_wait_s": "waiting for the adapter",
+    "prefill_s": "prefill",
+}
 
 
-def what_limits(summary: dict[str, Any]) -> str:
-    """One paragraph: the tightest resource, the evidence, and what could be changed."""
-    latency, batch = summary["latency"], summary["batch"]
-    requests, memory = summary["requests"], summary["memory"]
-    if not requests["completed"] or latency["e2e_s"]["mean"] is None:
-        return "No request completed, so there is nothing to tell about what limits this fleet."
-
-    ttft = latency["ttft_s"]["mean"] or 1e-12
-    queue = latency["queue_s"]["mean"] / ttft
-    adapter = latency["adapter_wait_s"]["mean"] / ttft
-    busy = batch["busy_ratio"] or 0.0
-    taken = memory["kv_pages_peak"] + memory["prefix_pages_peak"] + memory["adapter_pages_peak"]
-    peak = min(1.0, taken / max(memory["pool_pages"], 1))
-    facts = (
-        f"The replicas computed {share(busy)} of the time, with {batch['mean_running']:.3g} "
-        f"requests running on average (limit {batch['max_num_seqs']:,} each); the page pools were "
-        f"filled to {share(peak)} at their peaks; of a mean time to first token of "
-        f"{duration(ttft)}, {share(queue)} was queueing and {share(adapter)} waiting for adapters."
-    )
-    return f"{_verdict(summary, queue, adapter, busy)} {facts}{_losses(requests)}"
-
-
-def _verdict(summary: dict[str, Any], queue: float, adapter: float, busy: float) -> str:
-    batch, completed = summary["batch"], summary["requests"]["completed"]
-    if batch["preemptions"] > 0.005 * completed:
-        return (
-            f"GPU memory for KV is the limit: {batch['preemptions']:,} preemptions threw work "
-            "away. More memory, fewer adapters held hot or a lower max_num_seqs would help."
+def what_limits(result: Result) -> list[str]:
+    """Paragraphs: the verdict, the evidence for it, and which promises were missed and why."""
+    summary = result.summary
+    requests = summary["requests"]
+    if not requests["completed"] or summary["latency"]["e2e_s"]["mean"] is None:
+        return ["No request completed, so there is nothing to tell about what limits this fleet."]
+    found = pressure(result)
+    paragraphs = [_verdict(summary, found), _evidence(summary, found)]
+    if lost(requests):
+        paragraphs.append(
+            f"Of {requests['offered']:,} requests, {lost(requests)}. "
+            "Latencies are those of completed requests."
         )
-    if adapter > 0.3 and adapter >= queue:
+    paragraphs += [_missed(name, tier) for name, tier in summary["tiers"].items()]
+    return [paragraph for paragraph in paragraphs if paragraph]
+
+
+def _verdict(summary: dict[str, Any], found: Pressure) -> str:
+    latency = summary["latency"]
+    ttft = latency["ttft_s"]["mean"] or 1e-12
+    queue_s = latency["queue_s"]["mean"]
+    queue, adapter = queue_s / ttft, latency["adapter_wait_s"]["mean"] / ttft
+    # Whoever arrives during a step waits for its end, on an idle fleet too.
+    queued = queue > _MANY and queue_s > 3 * (summary["batch"]["mean_step_s"] or 0.0)
+    preempted = summary["batch"]["preemptions"] > 0.005 * summary["requests"]["completed"]
+    if not found.backlog and not preempted and not queued and adapter < _MANY:
+        return _unlimited(summary)
+    limit = _resource(summary, found, queue, adapter, preempted)
+    if not found.backlog:
+        return limit
+    return (
+        f"This fleet is overloaded: the queue grew for as long as requests came, to "
+        f"{found.backlog:,}. The latencies say little, for they grow with the length of the "
+        f"run. {limit}"
+    )
+
+
+def _unlimited(summary: dict[str, Any]) -> str:
+    latency = summary["latency"]
+    waits = (
+        f"of a mean time to first token of {duration(latency['ttft_s']['mean'])}, queueing is "
+        f"{duration(latency['queue_s']['mean'])} and waiting for adapters "
+        f"{duration(latency['adapter_wait_s']['mean'])}."
+    )
+    if (summary["batch"]["busy_ratio"] or 0.0) < 0.4:
+        return f"Nothing limits this fleet, it has capacity to spare: {waits}"
+    return f"On average nothing holds requests back for long: {waits}"
+
+
+def _resource(
+    summary: dict[str, Any], found: Pressure, queue: float, adapter: float, preempted: bool
+) -> str:
+    adapters, preemptions = summary["adapters"], summary["batch"]["preemptions"]
+    evicting = adapters["evictions"] > 0.5 * adapters["loads"]
+    if adapter > _MANY and adapter >= queue and evicting:
+        return (
+            "Room for adapters in GPU memory is the limit: "
+            f"{adapters['evictions']:,} of {counted(adapters['loads'], 'load')} had to evict "
+            "another adapter first. More slots or memory for adapters, or routing by adapter, "
+            "would help."
+        )
+    if adapter > _MANY and adapter >= queue:
         return (
             "Loading adapters is the limit: requests wait for theirs longer than for anything "
-            "else. More hot or warm capacity, a prefetch or routing by adapter would help."
+            "else. Adapters closer to the GPU (more host memory, a faster disk or store) would "
+            "help" + ("." if adapters["evictions"] else "; every load was an adapter's first use.")
         )
-    if queue > 0.3 and batch["mean_running"] > 0.9 * batch["max_num_seqs"]:
-        return "The batch is the limit: max_num_seqs is used up while requests queue."
-    if queue > 0.3 and busy > 0.85:
+    if preempted or found.kv_full > 0.5 or (found.pool_full > 0.5 and evicting):
+        threw = f": {counted(preemptions, 'preemption')} threw work away" if preempted else ""
         return (
-            "Compute is the limit: requests queue while the replicas hardly ever rest. "
-            "More or faster replicas would help, more memory would not."
+            f"GPU memory is the limit{threw or ', full while requests waited'}. "
+            "More or larger GPUs, fewer adapters held hot or quantized weights would help."
         )
-    if queue > 0.3:
+    if found.batch_full > 0.5:
         return (
-            "Queueing dominates although the replicas are not always busy: bursts, memory or the "
-            "routing hold requests back at times; the figures over time show when."
+            "The batch is the limit: max_num_seqs "
+            f"({summary['batch']['max_num_seqs']:,}) was used up while requests waited. "
+            "A higher one would help as long as memory and time per output token allow."
         )
-    if busy < 0.4:
-        return "Nothing limits this fleet: it has capacity to spare at this load."
-    return "No single resource stands out: the fleet carries this load without much queueing."
+    if (summary["batch"]["busy_ratio"] or 0.0) > 0.85:
+        return (
+            "Compute is the limit: requests wait for steps, not for memory or a place in the "
+            "batch. More or faster replicas would help, more memory would not."
+        )
+    return (
+        "Requests wait although the replicas are idle at times: bursts or the routing hold them "
+        "back; the figures over time show when."
+    )
 
 
-def _losses(requests: dict[str, int]) -> str:
-    lost = [
-        f"{requests[status]:,} {status}"
-        for status in ("rejected", "failed", "unfinished")
-        if requests[status]
-    ]
-    if not lost:
+def _evidence(summary: dict[str, Any], found: Pressure) -> str:
+    batch, latency = summary["batch"], summary["latency"]
+    ttft = latency["ttft_s"]["mean"] or 1e-12
+    filled = (
+        ""
+        if found.filled is None
+        else f"A page pool was filled up to {share(found.filled)}, with cached prefixes and idle "
+        "adapters. "
+    )
+    return (
+        f"Some request was being served {share(batch['busy_ratio'])} of the time, "
+        f"{batch['mean_running']:.3g} at once on a replica (limit {batch['max_num_seqs']:,}). "
+        f"{filled}Queueing is {share(latency['queue_s']['mean'] / ttft)} of the mean time to "
+        f"first token, waiting for adapters {share(latency['adapter_wait_s']['mean'] / ttft)}."
+    )
+
+
+def _missed(name: str, tier: dict[str, Any]) -> str:
+    """Which promises the tier missed, and the phase that weighs most at its p99."""
+    missed = {bound: entry for bound, entry in tier["sla"].items() if entry["met"] is False}
+    if not missed:
         return ""
-    return f" Of {requests['offered']:,} requests, {' and '.join(lost)}."
+    told = []
+    for bound, entry in missed.items():
+        asked, measured, _ = promise(bound, entry)
+        told.append(f"{asked} (measured {measured})")
+    sentence = f"Tier {name} misses {' and '.join(told)}."
+    if "ttft_p99_s" in missed:
+        phase = max(_PHASES, key=lambda phase: tier[phase]["p99"] or 0.0)
+        sentence += (
+            f" Before the first token, its longest phase at the 99th percentile is "
+            f"{_PHASES[phase]}, {duration(tier[phase]['p99'])}."
+        )
+    return sentence

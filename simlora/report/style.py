@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 # Paul Tol's "bright" scheme (technical note SRON/EPS/TN/09-002), with a darker grey.
 BLUE, CYAN, GREEN, YELLOW, RED, PURPLE, GREY = (
@@ -20,7 +21,7 @@ BLUE, CYAN, GREEN, YELLOW, RED, PURPLE, GREY = (
     "#aa3377",
     "#999999",
 )
-CYCLE = (BLUE, RED, GREEN, YELLOW, PURPLE, CYAN)
+CYCLE = (BLUE, YELLOW, GREEN, PURPLE, CYAN, RED)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 # Stand-ins that the page replaces by its own colours, so that dark mode reaches the figures.
@@ -68,7 +69,7 @@ def styled() -> Any:
 
 def new_figure(height_in: float = 3.0) -> Figure:
     """An empty figure as wide as the page's column."""
-    return Figure(figsize=(9.0, height_in), layout="constrained")
+    return Figure(figsize=(9.0, height_in), layout=ConstrainedLayoutEngine(w_pad=0.1))
 
 
 def to_svg(figure: Figure, salt: str) -> str:

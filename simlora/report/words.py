@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def duration(seconds: float | None) -> str:
-    """`12.3 ms`, `1.23 s`, `4.5 min`; an em dash for no figure."""
+    """A measured time, in three digits: `12.3 ms`, `1.20 s`, `45.0 min`; an em dash for none."""
     if seconds is None:
         return "—"
-    size = abs(seconds)
-    if size == 0:
-        return "0"
-    if size < 1e-3:
-        return f"{_significant(seconds * 1e6)} µs"
-    if size < 0.9995:
-        return f"{_significant(seconds * 1e3)} ms"
-    if size < 600:
-        return f"{_significant(seconds)} s"
-    if size < 3 * 3600:
-        return f"{_significant(seconds / 60)} min"
-    return f"{_significant(seconds / 3600)} h"
+    value, unit = _scaled(seconds)
+    return f"{_three_digits(value)} {unit}" if value else "0"
+
+
+def tick(seconds: float) -> str:
+    """A time that somebody chose, such as a promise: `500 ms`, `2 s`, `1.5 min`."""
+    value, unit = _scaled(seconds)
+    return f"{value:.4g} {unit}" if value else "0"
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """Three significant digits, or all digits before the point, with thousands separated."""
-    return "—" if value is None else _significant(value) + unit
+    """Three digits, or all digits before the point, with thousands separated."""
+    return "—" if value is None else (_three_digits(value) if value else "0") + unit
+
+
+def tokens(count: int | None) -> str:
+    """A number of tokens: `980`, `23.5 k`, `1.05 M`."""
+    if count is None:
+        return "—"
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= factor:
+            return f"{_three_digits(count / factor)} {unit}"
+    return str(count)
 
 
 def share(value: float | None) -> str:
@@ -32,7 +40,8 @@ def share(value: float | None) -> str:
         return "—"
     percent = 100 * value
     if 99.9 <= percent < 100:
-        return f"{int(percent * 1000) / 1000:g} %"
+        kept = 1000 if percent >= 99.99 else 100
+        return f"{int(percent * kept) / kept:g} %"
     return f"{percent:.3g} %"
 
 
@@ -51,11 +60,47 @@ def size(nbytes: float | None) -> str:
         return "—"
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if nbytes >= factor:
-            return f"{_significant(nbytes / factor)} {unit}"
+            return f"{_three_digits(nbytes / factor)} {unit}"
     return f"{nbytes:g} B"
 
 
-def _significant(value: float) -> str:
-    if abs(value) >= 99.95:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+def counted(count: int, noun: str) -> str:
+    """`1 GPU`, `2 GPUs`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def lost(requests: dict[str, int]) -> str:
+    """What did not complete: `5 rejected, 2 unfinished`, or nothing."""
+    return ", ".join(
+        f"{requests[status]:,} {status}"
+        for status in ("rejected", "failed", "unfinished")
+        if requests[status]
+    )
+
+
+def promise(bound: str, entry: dict[str, Any]) -> tuple[str, str, str]:
+    """A promised bound of a tier, what was measured, and `met`, `missed` or `not measured`."""
+    verdict = {True: "met", False: "missed", None: "not measured"}[entry["met"]]
+    if bound == "availability":
+        return f"availability ≥ {share(entry['promised'])}", share(entry["measured"]), verdict
+    metric = bound.removesuffix("_p99_s").upper()
+    return f"{metric} p99 ≤ {tick(entry['promised'])}", duration(entry["measured"]), verdict
+
+
+def _scaled(seconds: float) -> tuple[float, str]:
+    size = abs(seconds)
+    if size == 0:
+        return 0.0, "s"
+    if size < 0.9995e-3:
+        return seconds * 1e6, "µs"
+    if size < 0.9995:
+        return seconds * 1e3, "ms"
+    if size < 599.5:
+        return seconds, "s"
+    if size < 3 * 3600:
+        return seconds / 60, "min"
+    return seconds / 3600, "h"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"

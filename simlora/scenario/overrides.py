@@ -50,6 +50,9 @@ def _part(spot: Any, name: str, key: str, path: Path) -> str | int:
         return name
     if not name.isdecimal() or int(name) >= len(spot):
         entries = "1 entry" if len(spot) == 1 else f"{len(spot)} entries"
+        if not name.isdecimal() and len(spot):
+            first = dotted((*path, 0))
+            raise UserError(f"{key}: {dotted(path)} is a list, its first entry is {first}")
         raise UserError(
             f"{key}: {dotted(path)} has {entries}, numbered from 0, so there is no {name}"
         )

@@ -51,10 +51,14 @@ def one_of(names: Iterable[str], limit: int = 14) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The nearest of the names, if one is near, and all that are allowed."""
+    """The names that begin like it, or else the nearest one, and all that are allowed."""
     known = list(names)
-    small = name.lower()
-    near = [other for other in known if small and other.lower().startswith(small)]
-    near = near or difflib.get_close_matches(small, known, n=1, cutoff=0.6)
+    letters = _letters(name)
+    near = [other for other in known if letters and _letters(other).startswith(letters)][:3]
+    near = near or difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     allowed = f"allowed: {one_of(known)}"
-    return f"did you mean {near[0]}? ({allowed})" if near else allowed
+    return f"did you mean {one_of(near)}? ({allowed})" if near else allowed
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))

@@ -59,7 +59,7 @@ WRONG_LINES: list[tuple[int, str, str, str]] = [
     (2, "model: no/such/config.json", "model.name", "No such file"),
     (2, "model: {name: llama-3.1-8b, weights: fp7}", "model.weights", "did you mean fp8?"),
     (2, "model: 8", "model", "must be a mapping of fields, not 8"),
-    (4, "  - {gpu: h100}", "fleet.0.gpu", "did you mean h100-64gb?"),
+    (4, "  - {gpu: h100}", "fleet.0.gpu", "did you mean h100-64gb or h100-80gb?"),
     (4, "  - {gpus: h100-80gb}", "fleet.0.gpus", "did you mean gpu?"),
     (4, "  - h100-80gb", "fleet.0", "must be a mapping"),
     (4, '  - {gpu: h100-80gb, replicas: "2"}', "fleet.0.replicas", 'not the text "2"'),
@@ -157,7 +157,12 @@ WRONG_LINES: list[tuple[int, str, str, str]] = [
     (8, "run: {warmup_s: 60}", "run.warmup_s", "less than workload.duration_s (60)"),
     (8, "seed: -1", "seed", "at least 0"),
     (8, "catalog: {gpus: {my-gpu: {memory_gib: 80}}}", "catalog.gpus.my-gpu.bf16_tflops", "miss"),
-    (8, "catalog: {gpus: {g: {base: h10}}}", "catalog.gpus.g.base", "did you mean h100-64gb?"),
+    (
+        8,
+        "catalog: {gpus: {g: {base: h10}}}",
+        "catalog.gpus.g.base",
+        "did you mean h100-64gb or h100-80gb?",
+    ),
     (8, "catalog: {gpus: {a: {base: b}, b: {base: a}}}", "catalog.gpus.b.base", "each other's"),
     (8, "catalog: {gpus: {g: {base: h200, ram: 1}}}", "catalog.gpus.g.ram", "unknown field"),
     (

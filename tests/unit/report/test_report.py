@@ -14,10 +14,22 @@ from simlora.errors import UserError
 from simlora.report import write_report
 from simlora.report.html import write_reports
 from simlora.report.limits import what_limits
-from simlora.report.words import duration, share, size, usd
+from simlora.report.words import counted, duration, share, size, tick, tokens, usd
+from simlora.results.recorder import Recorder
 from simlora.results.result import Result
+from simlora.results.schema import BatchFacts
 from simlora.serving.request import REJECTED
-from tests.unit.results.recorded import busy_run, completed, deployment, ended, record
+from tests.unit.results.recorded import (
+    POOL_PAGES,
+    busy_run,
+    completed,
+    deployment,
+    ended,
+    facts,
+    record,
+)
+
+STEPS = BatchFacts(steps=1000, busy_s=10.0, mean_running=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -86,28 +98,73 @@ def test_the_command_prints_where_the_report_lies(run: Result, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"queue_s": 5.0}, "Queueing dominates"),
+        ({"queue_s": 5.0}, "the replicas are idle at times"),
         ({"adapter_wait_s": 5.0}, "Loading adapters is the limit"),
         ({}, "it has capacity to spare"),
+        ({"queue_s": 0.02}, "it has capacity to spare"),  # the step under way, no queue
     ],
 )
 def test_the_limit_is_named(tmp_path: Path, change: dict[str, float], expected: str) -> None:
     of = deployment()
     requests = [completed(of, i, float(i), **change) for i in range(20)]  # type: ignore[arg-type]
-    assert expected in what_limits(record(of, tmp_path, requests, 30.0).summary)
+    assert expected in what_limits(record(of, tmp_path, requests, 30.0, batch=STEPS))[0]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "kv_pages", "expected"),
+    [
+        (0, 5, 10_000, "On average nothing holds requests back"),
+        (50, 5, 10_000, "Compute is the limit"),
+        (50, 256, 10_000, "The batch is the limit"),
+        (50, 5, 900_000, "GPU memory is the limit"),
+        (None, 5, 10_000, "This fleet is overloaded: the queue grew"),
+    ],
+)
+def test_what_was_full_while_requests_waited_is_the_limit(
+    tmp_path: Path, waiting: int | None, running: int, kv_pages: int, expected: str
+) -> None:
+    of = deployment()
+    recorder = Recorder(of, tmp_path, warmup_s=0.0)
+    queue_s = 0.0 if waiting == 0 else 5.0
+    recorder.pending += [completed(of, i, i / 8, queue_s=queue_s) for i in range(800)]
+    for tenth in range(0, 1000, 5):
+        queued = tenth // 10 if waiting is None else waiting
+        free = POOL_PAGES - kv_pages
+        recorder.sample(tenth / 10, 0, running, queued, kv_pages, 0, 0, free, 5)
+    busy = BatchFacts(steps=20_000, busy_s=190.0, mean_running=5.0)
+    verdict, evidence, *_ = what_limits(recorder.close(facts(100.0, batch=busy)))
+    assert expected in verdict
+    assert ("filled up to 90 %" in evidence) == (kv_pages == 900_000)
+
+
+def test_a_missed_promise_is_told_with_its_phase(tmp_path: Path) -> None:
+    of = deployment()
+    requests = [completed(of, i, float(i), adapter_wait_s=2.0) for i in range(20)]
+    told = " ".join(what_limits(record(of, tmp_path, requests, 30.0)))
+    assert "Tier platinum misses TTFT p99 ≤ 500 ms (measured 2.04 s)." in told
+    assert "waiting for the adapter, 2.00 s" in told
 
 
 def test_words() -> None:
     assert [duration(s) for s in (None, 0, 4.2e-5, 0.0123, 0.9999, 59.94, 3600.0, 86400.0)] == [
         "—",
         "0",
-        "42 µs",
+        "42.0 µs",
         "12.3 ms",
-        "1 s",
+        "1.00 s",
         "59.9 s",
-        "60 min",
-        "24 h",
+        "60.0 min",
+        "24.0 h",
     ]
+    assert [tick(s) for s in (0, 0.0005, 0.5, 2.0, 90.0)] == [
+        "0",
+        "500 µs",
+        "500 ms",
+        "2 s",
+        "90 s",
+    ]
+    assert [tokens(n) for n in (None, 0, 980, 23_488)] == ["—", "0", "980", "23.5 k"]
+    assert [counted(n, "GPU") for n in (0, 1, 1200)] == ["0 GPUs", "1 GPU", "1,200 GPUs"]
     assert [share(s) for s in (None, 0.5, 0.99999, 1.0)] == ["—", "50 %", "99.999 %", "100 %"]
     assert [size(s) for s in (None, 12.0, 83_886_080)] == ["—", "12 B", "83.9 MB"]
     assert [usd(s) for s in (None, 0.1234, 12.3, 1234.5)] == ["—", "$0.123", "$12.30", "$1,234"]

@@ -188,8 +188,9 @@ def test_overriding_leaves_the_scenario_itself_alone(tmp_path: Path) -> None:
     [
         ("fleet.0.replica", 2, "fleet.0.replica: unknown field; did you mean replicas?"),
         ("flet.0.replicas", 2, "flet: unknown field; did you mean fleet?"),
+        ("fleet.replicas", 2, "fleet is a list, its first entry is fleet.0"),
         ("fleet.1.replicas", 2, "fleet has 1 entry, numbered from 0, so there is no 1"),
-        ("fleet.all.replicas", 2, "there is no all"),
+        ("fleet.all.replicas", 2, "fleet is a list, its first entry is fleet.0"),
         ("name.x", 2, 'name is "small" and has no fields of its own'),
         ("fleet..gpu", 2, "empty part"),
         ("fleet.0.replicas", "2", 'fleet.0.replicas: must be a whole number, not the text "2"'),
