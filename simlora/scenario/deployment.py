@@ -34,7 +34,11 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What the simulator runs on. `gpus` holds one entry a pool, with the pool's own price."""
+    """What the simulator runs on. `gpus` holds one entry a pool, with the pool's own price.
+
+    The indexes say which tenant or adapter a name in a trace means; the only tenant of a group of
+    one is also known by the group's bare name.
+    """
 
     scenario: Scenario
     model: ModelSpec
@@ -55,6 +59,14 @@ def expand(scenario: Scenario) -> Deployment:
     for group in scenario.tenants:
         tiers.setdefault(group.tier, Tier())
     tenants, adapters = _expand_tenants(scenario, model, {name: i for i, name in enumerate(tiers)})
+    tenant_index = {tenant.name: tenant.index for tenant in tenants}
+    adapter_index = {adapter.name: adapter.index for adapter in adapters}
+    for tenant in tenants:
+        group = scenario.tenants[tenant.group]
+        if group.count == 1:  # a customer of its own may be called by the group's bare name
+            tenant_index.setdefault(group.name, tenant.index)
+            if group.adapters == 1:
+                adapter_index.setdefault(group.name, tenant.adapters[0])
     return Deployment(
         scenario=scenario,
         model=model,
@@ -63,8 +75,8 @@ def expand(scenario: Scenario) -> Deployment:
         adapters=adapters,
         tier_names=tuple(tiers),
         tiers=tuple(tiers.values()),
-        tenant_index={tenant.name: tenant.index for tenant in tenants},
-        adapter_index={adapter.name: adapter.index for adapter in adapters},
+        tenant_index=tenant_index,
+        adapter_index=adapter_index,
     )
 
 

@@ -133,7 +133,10 @@ class AdapterShape(Strict):
 
 
 class TenantGroup(Strict):
-    """`count` alike tenants, named `name-0000` …, each with `adapters` adapters (0: base model)."""
+    """`count` alike tenants, named `name-0000` …, each with `adapters` adapters (0: base model).
+
+    A trace may call the only tenant of a group by the group's bare name.
+    """
 
     name: Name
     count: Annotated[int, Field(gt=0, le=1_000_000)] = 1
@@ -157,9 +160,9 @@ class Memory(Strict):
 
 
 class Scheduler(Strict):
-    """How a replica forms its batches. Each policy is a registered name or a dotted path."""
+    """How a replica forms its batches. `order` is a registered name or a dotted path."""
 
-    batching: str = "mixed"
+    batching: Literal["mixed"] = "mixed"  # prefill chunks and decodes in one step
     order: str = "fcfs"
     chunked_prefill: bool = True
     preemption: Literal["recompute"] = "recompute"

@@ -137,13 +137,26 @@ class BatchScheduler:
         )
 
     def _may_load(self) -> bool:
-        # Adapters loaded far ahead of the batch would only take memory from it.
-        return (
-            bool(self.tiers.backlog)
-            and not self._loads_stalled
-            and not (self._admission_blocked and self._unified)
-            and len(self.running) + len(self._ready) < self._max_seqs
-        )
+        """Whether the adapter at the head of the backlog may be given GPU memory now.
+
+        Adapters loaded far ahead of the batch would only take memory from it, so those of the
+        requests that come before, with such an adapter and prompt each, must fit along with it.
+        """
+        if (
+            not self.tiers.backlog
+            or self._loads_stalled
+            or (self._admission_blocked and self._unified)
+        ):
+            return False
+        key, _, state = self.tiers.backlog[0]
+        ahead = len(self.running) + self.tiers.loading_count
+        if self._ready and self._ready[0][0] < key:
+            ahead += len(self._ready)
+        if ahead >= self._max_seqs:
+            return False
+        prompt_blocks = self.memory.blocks(state.waiting[0].prompt_tokens)
+        pages = state.pages + prompt_blocks * self.memory.block_pages
+        return not self._unified or ahead * pages <= self.memory.pool.pages
 
     # --- one step -----------------------------------------------------------------------
 

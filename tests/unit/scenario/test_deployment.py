@@ -100,3 +100,11 @@ def test_ten_thousand_tenants_expand() -> None:
     deployment = expand(scenario(tenants=[{"name": "t", "count": 10_001}]))
     assert deployment.tenants[-1].name == "t-10000"
     assert len(deployment.adapter_index) == 10_001
+
+
+def test_the_only_tenant_of_a_group_is_also_known_by_the_groups_name() -> None:
+    deployment = expand(scenario())
+    assert deployment.tenant_index["plain"] == deployment.tenant_index["plain-0000"]
+    assert "pro" not in deployment.tenant_index  # two tenants
+    acme = expand(scenario(tenants=[{"name": "acme"}], tiers={}))
+    assert acme.adapter_index["acme"] == acme.adapter_index["acme-0000"] == 0
