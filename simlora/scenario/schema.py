@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from simlora.scenario.field_types import (
     Fraction,
@@ -19,6 +19,7 @@ from simlora.scenario.field_types import (
     PositiveFloat,
     PositiveInt,
 )
+from simlora.scenario.presets import with_preset
 from simlora.scenario.strict import Strict
 from simlora.scenario.traffic import (
     BurstArrivals,
@@ -157,14 +158,24 @@ class Memory(Strict):
     utilization: Fraction = 0.9
     max_loras: PositiveInt | None = None
     max_lora_rank: PositiveInt | None = None
+    # Slots hold LoRA matrices of the embedding and the head as well (vLLM's Llama does).
+    slot_embeddings: bool = False
 
 
 class Scheduler(Strict):
-    """How a replica forms its batches. `order` is a registered name or a dotted path."""
+    """How a replica forms its batches. `order` is a registered name or a dotted path.
 
-    batching: Literal["mixed"] = "mixed"  # prefill chunks and decodes in one step
+    `batching`: prefill chunks and decodes share a step (`mixed`), or decodes pause while newly
+    admitted prompts are computed (`separate`). `admission`: a request comes in when all of its
+    prompt fits into memory, or when its first chunk does. `scans_waiting`: each step walks the
+    waiting requests whose adapters have no slot, at a cost that the timing profile knows.
+    """
+
+    batching: Literal["mixed", "separate"] = "mixed"
     order: str = "fcfs"
     chunked_prefill: bool = True
+    admission: Literal["whole_prompt", "first_chunk"] = "whole_prompt"
+    scans_waiting: bool = False
     preemption: Literal["recompute"] = "recompute"
 
 
@@ -177,8 +188,12 @@ class PrefixCaching(Strict):
 
 
 class Engine(Strict):
-    """One replica's engine; the fields are named after vLLM's flags."""
+    """One replica's engine; the fields are named after vLLM's flags.
 
+    `preset` sets the defaults of the other fields to what a server does (see `presets.py`).
+    """
+
+    preset: Literal["simlora", "vllm-0.8.5", "s-lora"] = "simlora"
     max_num_seqs: PositiveInt = 256
     max_num_batched_tokens: PositiveInt = 8192
     max_model_len: PositiveInt | None = None  # default: the model's own limit
@@ -188,6 +203,11 @@ class Engine(Strict):
     adapter_loading: Literal["overlap", "blocking"] = "overlap"
     scheduler: Scheduler = Scheduler()
     prefix_cache: PrefixCaching = PrefixCaching()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, given: Any) -> Any:
+        return with_preset(given) if isinstance(given, dict) else given
 
 
 # --- adapters -------------------------------------------------------------------------------

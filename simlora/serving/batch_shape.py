@@ -22,3 +22,4 @@ class BatchShape:
     lora_token_parameters: int = 0  # sum over those tokens of their adapter's parameters
     distinct_adapters: int = 0
     distinct_adapter_parameters: int = 0  # sum over distinct adapters of their parameters
+    passed_over: int = 0  # waiting requests that the scheduler looks at in vain

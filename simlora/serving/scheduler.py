@@ -47,10 +47,13 @@ class BatchScheduler:
         self.outstanding = 0  # requests submitted and not finished
 
         self._log = log
-        self._plan = StepPlan(self.shape)
+        self._plan = StepPlan(self.shape, self.shape)
         self._max_seqs = engine.max_num_seqs
         self._max_tokens = engine.max_num_batched_tokens
         self._chunked = engine.scheduler.chunked_prefill
+        self._whole_prompts = engine.scheduler.admission == "whole_prompt"
+        self.scans = engine.scheduler.scans_waiting
+        self._separate = engine.scheduler.batching == "separate"
         self._blocking = engine.adapter_loading == "blocking"
         self._unified = plan.unified
         self._cold_start = deployment.scenario.adapters.cold_start
@@ -129,7 +132,14 @@ class BatchScheduler:
 
     def wants_step(self) -> bool:
         """Whether `schedule` might do more than let the decoding sequences go on."""
+        if self.scans and self.passed_over != self.shape.passed_over:
+            return True  # the steps to come take another time
         return self._may_admit() or self._may_load()
+
+    @property
+    def passed_over(self) -> int:
+        """Waiting requests whose adapters are not in GPU memory."""
+        return self.waiting - len(self._ready)
 
     def _may_admit(self) -> bool:
         return (
@@ -178,8 +188,12 @@ class BatchScheduler:
                     break
                 # Requests whose adapters were evicted meanwhile have gone back to the backlog.
                 self._start_loads(now)
-        plan.steps = 1
+        if self.scans:
+            shape.passed_over = self.passed_over
+        plan.steps, plan.timed = 1, shape
         if plan.chunks or plan.blocking_loads:
+            if self._separate and plan.chunks:
+                plan.timed = plan.chunks_alone()
             return plan
         if not shape.decode_seqs:
             return None
@@ -192,6 +206,8 @@ class BatchScheduler:
         """`steps` of the planned steps have been done, each taking `step_s` seconds on average;
         `load_s` of that went into the plan's blocking loads."""
         plan, decodes, log = self._plan, self.decodes, self._log
+        if self._separate and plan.chunks:
+            steps = 0  # the decoding sequences have paused
         log.step_s.append(step_s)
         log.steps.append(steps)
         self.memory.take_blocks(decodes.next_blocks() if steps == 1 else decodes.new_blocks(steps))
@@ -231,7 +247,8 @@ class BatchScheduler:
             if request.status == RUNNING:  # else it was preempted, now or for one before it
                 self.memory.take_blocks(blocks)
                 self._plan.add_chunk(request, chunk)
-                self._reserved_blocks -= blocks
+                if self._whole_prompts:
+                    self._reserved_blocks -= blocks
                 budget -= chunk
         return budget, undisturbed
 
@@ -272,7 +289,9 @@ class BatchScheduler:
                     memory.release_prefix(request, now)
                     return 0
             blocks = memory.blocks(cached + chunk) - memory.blocks(cached)
-            later_blocks = memory.blocks(target) - memory.blocks(cached + chunk)
+            later_blocks = 0
+            if self._whole_prompts:
+                later_blocks = memory.blocks(target) - memory.blocks(cached + chunk)
             if state is not None:
                 self.tiers.use(state)
             # A prompt comes in only if all of it fits beside those still being computed: else long
@@ -358,9 +377,10 @@ class BatchScheduler:
         else:
             kv_tokens = request.prefilled_tokens
             self.prefilling.remove(request)
-            self._reserved_blocks -= self.memory.blocks(
-                request.prefill_target
-            ) - self.memory.blocks(kv_tokens)
+            if self._whole_prompts:
+                self._reserved_blocks -= self.memory.blocks(
+                    request.prefill_target
+                ) - self.memory.blocks(kv_tokens)
             self.phases.prefill_preempted(request, now)
         self._leave_batch(request, kv_tokens, now)
         request.status = WAITING

@@ -22,9 +22,14 @@ class StepLog(Protocol):
 
 @dataclass(slots=True)
 class StepPlan:
-    """What the replica does next. The shape is the scheduler's own, kept up to date."""
+    """What the replica does next.
+
+    `shape` is the scheduler's own, kept up to date; `timed` is the shape of the step to come: the
+    same, or that of the chunks alone where decodes pause for them.
+    """
 
     shape: BatchShape
+    timed: BatchShape
     steps: int = 0  # alike decode steps that may be taken at once; 1 if there is any prefill
     chunks: list[tuple[Request, int]] = field(default_factory=list)  # prefill tokens by request
     blocking_loads: list[AdapterState] = field(default_factory=list)  # prolong the step
@@ -44,6 +49,25 @@ class StepPlan:
                 self._adapters.append(state)
                 shape.distinct_adapters += 1
                 shape.distinct_adapter_parameters += state.parameters
+
+    def chunks_alone(self) -> BatchShape:
+        """The shape of a step that computes the chunks and nothing else."""
+        shape = self.shape
+        alone = BatchShape(
+            prefill_tokens=shape.prefill_tokens,
+            prefill_seqs=shape.prefill_seqs,
+            prefill_attended_tokens=shape.prefill_attended_tokens,
+            passed_over=shape.passed_over,
+        )
+        adapters = {}
+        for request, chunk in self.chunks:
+            if (state := request.adapter_state) is not None:
+                adapters[state.index] = state.parameters
+                alone.lora_tokens += chunk
+                alone.lora_token_parameters += chunk * state.parameters
+        alone.distinct_adapters = len(adapters)
+        alone.distinct_adapter_parameters = sum(adapters.values())
+        return alone
 
     def take_chunks(self) -> list[tuple[Request, int]]:
         """The chunks, which have been computed; the shape is that of the decodes alone again."""

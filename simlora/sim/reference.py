@@ -40,11 +40,13 @@ def recount(scheduler: BatchScheduler, plan: StepPlan) -> BatchShape:
         blocks += _own_blocks(scheduler, request, held)
     shape.distinct_adapters = len(adapters)
     shape.distinct_adapter_parameters = sum(adapters.values())
+    if scheduler.scans:
+        shape.passed_over = len(scheduler.tiers.waiting_requests())
     assert shape == scheduler.shape, (shape, scheduler.shape)
     held_pages = scheduler.memory.pool.held[KV]
     assert blocks * scheduler.memory.plan.block_pages == held_pages, (blocks, held_pages)
     scheduler.memory.check()
-    return shape
+    return shape if plan.timed is plan.shape else plan.timed
 
 
 def _kv_tokens(request: Request, step_count: int) -> int:

@@ -96,7 +96,6 @@ class ReplicaProcess:
 
     def _serve(self) -> Generator[Event, None, None]:
         env, scheduler, timing = self._env, self.scheduler, self._timing
-        shape = scheduler.shape
         yield self._boundary
         while True:
             plan = scheduler.schedule(env.now)
@@ -111,8 +110,8 @@ class ReplicaProcess:
             self.events += 1
             if not self._fast_forward:
                 plan.steps = 1
-                shape = recount(scheduler, plan)
-            steps = plan.steps
+                plan.timed = recount(scheduler, plan)
+            steps, shape = plan.steps, plan.timed
             if steps == 1:
                 load_s = self._blocking_load_s(plan) if plan.blocking_loads else 0.0
                 span_s = timing.step(shape) + load_s

@@ -30,6 +30,7 @@ class StepTiming(TimingModel):
         self._token_s = p.token_s
         self._decode_attended_s = p.decode_attended_s
         self._prefill_attended_s = p.prefill_attended_s
+        self._scan_s = p.scan_s
         self._lora_step_s = p.lora_step_s + p.lora_slot_s * slots
         self._adapter_s = p.adapter_s
         self._adapter_parameter_s = p.adapter_parameter_s
@@ -50,6 +51,7 @@ class StepTiming(TimingModel):
             + tokens * self._token_s
             + shape.decode_attended_tokens * self._decode_attended_s
             + shape.prefill_attended_tokens * self._prefill_attended_s
+            + shape.passed_over * self._scan_s
         )
         if shape.lora_tokens:
             seconds += (

@@ -12,6 +12,7 @@ class StepParameters(Strict):
     step = fixed + sequence * sequences + max(weights, token_compute * tokens) + token * tokens
          + decode_attended * (tokens attended by decoding sequences)
          + prefill_attended * (tokens attended by prefill tokens)
+         + scan * (waiting requests passed over)
          + in a step with any adapter: lora_step + lora_slot * slots
          + (adapter + adapter_parameter * parameters) for each distinct adapter
          + (lora_token + lora_token_slot * slots + lora_token_parameter * parameters)
@@ -28,6 +29,7 @@ class StepParameters(Strict):
     token_s: NonNegativeFloat = 0.0  # per token, never hidden: all-reduce, activations
     decode_attended_s: NonNegativeFloat = 0.0  # per KV token read
     prefill_attended_s: NonNegativeFloat = 0.0  # per pair of prefill token and attended token
+    scan_s: NonNegativeFloat = 0.0  # per waiting request that is passed over
     lora_step_s: NonNegativeFloat = 0.0
     lora_slot_s: NonNegativeFloat = 0.0  # per adapter slot, used or not
     adapter_s: NonNegativeFloat = 0.0
