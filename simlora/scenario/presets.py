@@ -17,10 +17,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scheduler": {"admission": "first_chunk", "scans_waiting": True},
     },
     # S-LoRA: one pool for KV and adapters of any rank, loaded while the batch runs; whole prompts
-    # are computed in steps of their own; KV is kept token by token; no prefix cache.
+    # are computed in steps of their own, at most every ten decode steps, and only if the batch will
+    # fit to its end; KV is kept token by token; no prefix cache.
     "s-lora": {
         "kv_block_tokens": 1,
-        "scheduler": {"batching": "separate", "chunked_prefill": False},
+        "scheduler": {
+            "batching": "separate",
+            "chunked_prefill": False,
+            "admission": "whole_request",
+            "admit_every_steps": 10,
+        },
         "prefix_cache": {"enabled": False},
     },
 }

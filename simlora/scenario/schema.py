@@ -166,15 +166,18 @@ class Scheduler(Strict):
     """How a replica forms its batches. `order` is a registered name or a dotted path.
 
     `batching`: prefill chunks and decodes share a step (`mixed`), or decodes pause while newly
-    admitted prompts are computed (`separate`). `admission`: a request comes in when all of its
-    prompt fits into memory, or when its first chunk does. `scans_waiting`: each step walks the
+    admitted prompts are computed (`separate`). `admission`: a request comes in when its first chunk
+    fits into memory, when all of its prompt does, or when the batch will fit to its end (which
+    takes every answer's length to be known, as `max_tokens` with `ignore_eos`); that is looked at
+    every `admit_every_steps` decode steps. `scans_waiting`: each step walks the
     waiting requests whose adapters have no slot, at a cost that the timing profile knows.
     """
 
     batching: Literal["mixed", "separate"] = "mixed"
     order: str = "fcfs"
     chunked_prefill: bool = True
-    admission: Literal["whole_prompt", "first_chunk"] = "whole_prompt"
+    admission: Literal["first_chunk", "whole_prompt", "whole_request"] = "whole_prompt"
+    admit_every_steps: PositiveInt = 1
     scans_waiting: bool = False
     preemption: Literal["recompute"] = "recompute"
 

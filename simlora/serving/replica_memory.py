@@ -6,7 +6,7 @@ from simlora.scenario.deployment import Deployment
 from simlora.serving.adapter_state import AdapterState
 from simlora.serving.adapter_tiers import AdapterTiers
 from simlora.serving.memory import MemoryPlan
-from simlora.serving.page_pool import KV, PagePool
+from simlora.serving.page_pool import ADAPTER, KV, PagePool
 from simlora.serving.prefix_cache import PrefixCache
 from simlora.serving.request import Request
 
@@ -42,6 +42,12 @@ class ReplicaMemory:
     def free_blocks(self) -> int:
         """KV blocks that are free without evicting anything."""
         return self.pool.free // self.block_pages
+
+    @property
+    def reclaimable_blocks(self) -> int:
+        """KV blocks that the batch could have together, with all that is only cached evicted."""
+        pool = self.pool
+        return (pool.pages - pool.held[ADAPTER] + self.tiers.idle_pages) // self.block_pages
 
     def take_blocks(self, blocks: int) -> None:
         """Allocate KV blocks for which `make_room` has made room."""

@@ -16,6 +16,7 @@ from simlora.serving.adapter_tiers import PCIE, Transfer
 from simlora.serving.batch_shape import BatchShape
 from simlora.serving.decode_set import DecodeSet
 from simlora.serving.memory import MemoryPlan
+from simlora.serving.peak import peak_tokens
 from simlora.serving.phases import PhaseBook
 from simlora.serving.queue_order import QUEUE_ORDER
 from simlora.serving.replica_memory import ReplicaMemory
@@ -51,7 +52,10 @@ class BatchScheduler:
         self._max_seqs = engine.max_num_seqs
         self._max_tokens = engine.max_num_batched_tokens
         self._chunked = engine.scheduler.chunked_prefill
-        self._whole_prompts = engine.scheduler.admission == "whole_prompt"
+        self._whole_prompts = engine.scheduler.admission != "first_chunk"
+        self._whole_requests = engine.scheduler.admission == "whole_request"
+        self._admit_every = engine.scheduler.admit_every_steps
+        self._last_admission = -self._admit_every  # step count at the last admission
         self.scans = engine.scheduler.scans_waiting
         self._separate = engine.scheduler.batching == "separate"
         self._blocking = engine.adapter_loading == "blocking"
@@ -182,7 +186,7 @@ class BatchScheduler:
         if undisturbed or not self.running:
             if self.tiers.backlog:
                 self._start_loads(now)
-            while self._ready and self._may_admit():
+            while self._ready and self._may_admit() and self._steps_to_admission() <= 0:
                 budget = self._admit(budget, now)
                 if not (self.tiers.backlog and self._may_load()):
                     break
@@ -200,7 +204,15 @@ class BatchScheduler:
         if undisturbed and not self.prefilling:
             decodes = self.decodes
             plan.steps = decodes.steps_within(self.memory.free_blocks, decodes.steps_to_finish())
+            if self._ready and self._may_admit() and (wait := self._steps_to_admission()) > 0:
+                plan.steps = min(plan.steps, wait)
         return plan
+
+    def _steps_to_admission(self) -> int:
+        """Decode steps until requests may be admitted again; 0 or less: now."""
+        if not self.shape.decode_seqs:
+            return 0
+        return self._last_admission + self._admit_every - self.decodes.step_count
 
     def complete(self, now: float, steps: int, step_s: float, load_s: float = 0.0) -> None:
         """`steps` of the planned steps have been done, each taking `step_s` seconds on average;
@@ -296,7 +308,7 @@ class BatchScheduler:
                 self.tiers.use(state)
             # A prompt comes in only if all of it fits beside those still being computed: else long
             # prompts would throw each other out, again and again.
-            if not self._find_room(
+            if not self._fits_to_the_end(request) or not self._find_room(
                 blocks + later_blocks + self._reserved_blocks, len(self.running)
             ):
                 if state is not None:
@@ -305,6 +317,7 @@ class BatchScheduler:
                 self._admission_blocked = True
                 break
             heappop(ready)
+            self._last_admission = self.decodes.step_count
             memory.count_prefix(request, target, cached)
             self.phases.admitted(request, now)
             if request.preemptions == 0:
@@ -319,6 +332,23 @@ class BatchScheduler:
             self._plan.add_chunk(request, chunk)
             budget -= chunk
         return budget
+
+    def _fits_to_the_end(self, request: Request) -> bool:
+        """Whether the batch with `request` will never run out of memory, where that is asked for.
+
+        It stays true or false until something ends: each step lengthens what sequences hold by what
+        it shortens the rest.
+        """
+        if not self._whole_requests or not self.running:
+            return True
+        count = self.decodes.step_count
+        sequences = [(request.output_tokens, request.prompt_tokens)]
+        for other in self.running.values():
+            if other.finish_step >= 0:
+                sequences.append((other.finish_step - count, other.kv_offset + count))
+            else:
+                sequences.append((other.output_tokens - other.emitted_tokens, other.prefill_target))
+        return self.memory.blocks(peak_tokens(sequences)) <= self.memory.reclaimable_blocks
 
     def _find_room(self, blocks: int, others: int) -> bool:
         """Make room for KV blocks of a request, beside which `others` are running, and for the
