@@ -17,6 +17,7 @@ from simlora.report.words import (
     promise,
     share,
     size,
+    timing_basis,
     usd,
 )
 
@@ -68,6 +69,8 @@ def _totals(summary: dict[str, Any]) -> Table:
         f"{usd(cost['gpu_usd_per_hour'])} an hour for {counted(cost['gpus'], 'GPU')}, "
         f"{usd(cost['usd_per_million_output_tokens'])} per million output tokens",
     )
+    if simulation["timing"]["profile"] != "roofline":
+        table.add_row("timing", Text(timing_basis(simulation["timing"])))
     table.add_row(
         "simulated",
         f"{duration(simulation['span_s'])} in {duration(simulation['wall_s'])}, "

@@ -19,6 +19,7 @@ from simlora.report.words import (
     share,
     size,
     tick,
+    timing_basis,
     tokens,
     usd,
 )
@@ -260,6 +261,8 @@ def _assumptions(result: Result) -> str:
             "Times of steps and copies are computed from the hardware's datasheet "
             "figures, not measured on it: trust comparisons more than absolute milliseconds."
         )
+    else:
+        told.append(f"Timing: {escape(timing_basis(simulation['timing']))}.")
     if simulation["warmup_s"]:
         told.append(
             f"Latencies and tiers leave out requests that arrived in the first "

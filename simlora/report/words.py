@@ -87,6 +87,20 @@ def promise(bound: str, entry: dict[str, Any]) -> tuple[str, str, str]:
     return f"{metric} p99 ≤ {tick(entry['promised'])}", duration(entry["measured"]), verdict
 
 
+def timing_basis(timing: dict[str, Any]) -> str:
+    """What the times of a run rest on: the profile, how far the run goes beyond it, its error."""
+    parts = [timing["profile"]]
+    if timing.get("scaled_from"):
+        parts.append(f"scaled from {timing['scaled_from']} by the roofline")
+    if timing.get("extrapolates"):
+        beyond = (feature.replace("_", " ") for feature in timing["extrapolates"])
+        parts.append(f"beyond what was measured in {', '.join(beyond)}")
+    if timing.get("error"):
+        errors = [f"{name.replace('_', ' ')} {share(e)}" for name, e in timing["error"].items()]
+        parts.append(f"error: {', '.join(errors[:2])}")
+    return "; ".join(parts)
+
+
 def _scaled(seconds: float) -> tuple[float, str]:
     size = abs(seconds)
     if size == 0:

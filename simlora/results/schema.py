@@ -80,10 +80,17 @@ class PoolFacts:
 
 @dataclass(frozen=True, slots=True)
 class TimingFacts:
-    """Which timing profile was used; `hash` identifies its figures."""
+    """Which timing profile was used; `hash` identifies its figures.
+
+    `scaled_from`: what it was measured on, if that is not what was simulated. `extrapolates`:
+    features that left the range of its measurements. `error`: its relative errors, by name.
+    """
 
     profile: str
     hash: str
+    scaled_from: str | None = None
+    extrapolates: tuple[str, ...] = ()
+    error: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,10 @@ def _resolve_files(data: dict[str, Any], base: Path) -> None:
     """Make relative file names in the data absolute, in place."""
     for field in _FILE_FIELDS:
         _resolve_field(data, field, base)
+    timing = data.get("timing")
+    profile = timing.get("profile") if isinstance(timing, dict) else None
+    if isinstance(profile, str) and is_config_path(profile):
+        _resolve_field(data, ("timing", "profile"), base)
     model = data.get("model")
     name = model.get("name") if isinstance(model, dict) else model
     if not isinstance(name, str) or not is_config_path(name) or name in _own_models(data):

@@ -24,7 +24,6 @@ class AdapterState:
         "hot_since_s",
         "index",
         "last_used_s",
-        "load_started_s",
         "nbytes",
         "pages",
         "parameters",
@@ -46,5 +45,4 @@ class AdapterState:
         self.fresh = False  # loaded, and not yet used by the request it was loaded for
         self.hot_since_s = -1.0
         self.last_used_s = -1.0
-        self.load_started_s = -1.0
         self.waiting: list[Request] = []  # requests that wait for it to become hot

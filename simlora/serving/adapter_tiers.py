@@ -52,14 +52,13 @@ class TierStats:
     loads: int = 0  # into GPU memory
     evictions: int = 0  # from GPU memory
     loaded_bytes: int = 0
-    load_s: float = 0.0  # from the start of a load into GPU memory to its end, summed
 
 
 class AdapterTiers:
     """Looks adapters up, brings them up tier by tier and evicts them.
 
     Host memory and disk are filled as soon as a request asks. GPU memory is given in the order of
-    `backlog`, only at step boundaries (`start_loads`), because it competes with the KV cache.
+    `backlog`, by the scheduler at step boundaries, because it competes with the KV cache.
     """
 
     def __init__(self, deployment: Deployment, plan: MemoryPlan, pool: PagePool) -> None:
@@ -69,7 +68,7 @@ class AdapterTiers:
         self._plan = plan
         self._pool = pool
         self._states: dict[int, AdapterState] = {}
-        self._hot_policy = EVICTION.find(config.hot.eviction)()
+        self._hot_policy = EVICTION.make(config.hot.eviction, field="adapters.hot.eviction")
         self._hot_limit = plan.max_hot_adapters
         self.hot_count = 0
         self.idle_pages = 0  # of hot adapters that may be evicted at once
@@ -81,24 +80,25 @@ class AdapterTiers:
         self._warm = TierCache(
             config.warm.capacity_gb * GB,
             deployment.scenario.engine.max_cpu_loras,
-            EVICTION.find(config.warm.eviction)(),
+            EVICTION.make(config.warm.eviction, field="adapters.warm.eviction"),
         )
         self._nvme = TierCache(
-            config.nvme.capacity_gb * GB, None, EVICTION.find(config.nvme.eviction)()
+            config.nvme.capacity_gb * GB,
+            None,
+            EVICTION.make(config.nvme.eviction, field="adapters.nvme.eviction"),
         )
         self._fill_initial_tiers(deployment)
 
     def _fill_initial_tiers(self, deployment: Deployment) -> None:
-        for adapter in deployment.adapters:
-            if self._config.initial_tier == "store":
-                break
-            key, nbytes = adapter.index, adapter.nbytes
-            if (
-                self._config.initial_tier == "warm"
-                and self._warm.insert(key, nbytes, 0.0, _nothing) is not None
-            ):
-                self.state(key).host = HOSTED
-            self._nvme.insert(key, nbytes, 0.0, _nothing)
+        """Put adapters where the run begins, in their order, until a tier is full."""
+        tiers = {"warm": [self._warm, self._nvme], "nvme": [self._nvme], "store": []}
+        for tier in tiers[self._config.initial_tier]:
+            for adapter in deployment.adapters:
+                if not tier.has_room(adapter.nbytes):
+                    break
+                tier.insert(adapter.index, adapter.nbytes, 0.0, _anything)
+                if tier is self._warm:
+                    self.state(adapter.index).host = HOSTED
 
     def state(self, index: int) -> AdapterState:
         """The state of an adapter on this replica, made when first asked for."""
@@ -189,7 +189,6 @@ class AdapterTiers:
         self.loading_count -= 1
         state.hot = HOT
         state.hot_since_s = now
-        self.stats.load_s += now - state.load_started_s
         if state.index not in self._warm:
             state.host = NOT_HOSTED  # it passed through a buffer only
         waiting, state.waiting = state.waiting, []
@@ -210,7 +209,6 @@ class AdapterTiers:
             self.evict_one()
         self._pool.allocate(ADAPTER, state.pages)
         state.hot = LOADING
-        state.load_started_s = now
         self.hot_count += 1
         self.loading_count += 1
         self.stats.loads += 1
@@ -288,10 +286,6 @@ class AdapterTiers:
         assert (sum(s.pages for s in idle), len(idle)) == (self.idle_pages, self._idle_count)
         assert self._hot_limit is None or self.hot_count <= self._hot_limit
         assert sum(s.hot == LOADING for s in resident) == self.loading_count
-
-
-def _nothing(_: int) -> bool:
-    return False
 
 
 def _anything(_: int) -> bool:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simlora.errors import UserError
+from simlora.scenario.catalog import ModelSpec
 from simlora.scenario.deployment import Deployment
+from simlora.scenario.schema import Engine, Memory
 
 GIB = 2**30
 ELEMENT_BYTES = 2  # KV cache and adapters are bf16, whatever the weights are
-# CUDA context, communication buffers and captured graphs, per GPU: a round figure of what servers
-# of this kind take beside weights, activations and KV cache.
-RUNTIME_BYTES = 1 * GIB
+# Per GPU, beside weights, slots, the largest buffer and the KV cache: context of the process and
+# libraries' workspaces. What vLLM 0.8.5 took on an H100 with 8 to 384 adapter slots (KV capacities
+# published with arXiv 2508.08343). CUDA graphs lie outside of the budget, as that server has it.
+RUNTIME_BYTES = int(0.65 * GIB)
+# Of a sequence and entry of the vocabulary: fp32 logits and the sampler's copies of them.
+LOGIT_BYTES = 16
+# Where slots hold embedding and head too (see Memory.slot_embeddings), each has room for this many
+# tokens of its own, three rows of hidden size for each.
+EXTRA_VOCABULARY = 256
+EXTRA_VOCABULARY_ROWS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +66,6 @@ def plan_memory(deployment: Deployment, pool_index: int) -> MemoryPlan:
     page_bytes = model.kv_dim * ELEMENT_BYTES * kv_copies
     block_pages = 2 * model.num_hidden_layers * engine.kv_block_tokens
     weight_bytes = model.weight_bytes(scenario.model.weights)
-    # Activations of one step (residual, attention and MLP intermediates) and fp32 logits, the
-    # largest buffers that are alive at once.
-    activation_bytes = (
-        engine.max_num_batched_tokens
-        * (4 * model.hidden_size + 3 * model.intermediate_size // gpus)
-        * ELEMENT_BYTES
-        * gpus
-        + engine.max_num_seqs * model.vocab_size * 4
-    )
     budget = int(gpu.memory_gib * GIB * memory.utilization) * gpus
     unified = memory.mode == "unified"
     slot_bytes = 0
@@ -73,12 +73,8 @@ def plan_memory(deployment: Deployment, pool_index: int) -> MemoryPlan:
     if not unified:
         assert memory.max_loras is not None and memory.max_lora_rank is not None
         max_hot = memory.max_loras
-        slot_bytes = (
-            memory.max_loras
-            * model.lora_parameters(memory.max_lora_rank, "all-linear")
-            * ELEMENT_BYTES
-        )
-    fixed_bytes = weight_bytes + activation_bytes + RUNTIME_BYTES * gpus
+        slot_bytes = memory.max_loras * _slot_parameters(model, memory) * ELEMENT_BYTES
+    fixed_bytes = weight_bytes + (_activation_bytes(model, engine, gpus) + RUNTIME_BYTES) * gpus
     if fixed_bytes >= budget:
         raise UserError(
             f"{where}: {model.name} in {scenario.model.weights} needs {_gib(fixed_bytes)} for "
@@ -106,6 +102,27 @@ def plan_memory(deployment: Deployment, pool_index: int) -> MemoryPlan:
     )
     _check_adapters_fit(deployment, plan, where, fleet)
     return plan
+
+
+def _activation_bytes(model: ModelSpec, engine: Engine, gpus: int) -> int:
+    """Bytes on each of `gpus` GPUs of what a step needs at most at once: the residual and the MLP's
+    intermediates of its tokens, or after them the logits of its sequences, in full on every GPU."""
+    token_elements = 4 * model.hidden_size + 3 * model.intermediate_size // gpus
+    return max(
+        engine.max_num_batched_tokens * token_elements * ELEMENT_BYTES,
+        engine.max_num_seqs * model.vocab_size * LOGIT_BYTES,
+    )
+
+
+def _slot_parameters(model: ModelSpec, memory: Memory) -> int:
+    """Elements of one adapter slot."""
+    assert memory.max_lora_rank is not None
+    parameters = model.lora_parameters(memory.max_lora_rank, "all-linear")
+    if memory.slot_embeddings:
+        # A and B of the input embedding and of the head.
+        parameters += 2 * memory.max_lora_rank * (model.vocab_size + model.hidden_size)
+        parameters += EXTRA_VOCABULARY_ROWS * EXTRA_VOCABULARY * model.hidden_size
+    return parameters
 
 
 def _check_adapters_fit(deployment: Deployment, plan: MemoryPlan, where: str, fleet: str) -> None:
@@ -136,10 +153,11 @@ def _check_adapters_fit(deployment: Deployment, plan: MemoryPlan, where: str, fl
         extra = f", {pinned_count} pinned adapters" if pinned_count else ""
         beside = f" beside the largest adapter{extra}" if largest else extra
         tokens = max(0, pool - pinned - largest) // plan.block_pages * plan.block_tokens
+        slots = "" if plan.unified else ", lower engine.memory.max_loras or max_lora_rank,"
         raise UserError(
             f"{where}: one request of {plan.max_model_len} tokens needs {_gib(request * page)} of "
             f"KV cache, but {fleet} holds {tokens} tokens{beside}; "
-            f"set engine.max_model_len to at most {tokens} or use a larger GPU"
+            f"set engine.max_model_len to at most {tokens}{slots} or use a larger GPU"
         )
 
 

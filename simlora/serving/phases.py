@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from simlora.serving.request import Request
+from simlora.serving.adapter_state import HOT
+from simlora.serving.request import WAITING, Request
 from simlora.serving.step import StepLog
 
 
@@ -25,16 +26,21 @@ class PhaseBook:
     def admitted(self, request: Request, now: float) -> None:
         """The request comes into the batch, for the first time or again."""
         if request.preemptions == 0:
-            wait_s = 0.0
-            if request.adapter_state is not None:
-                wait_s = max(0.0, request.adapter_state.hot_since_s - request.enqueued_s)
-                self.adapter_wait_s += wait_s
-            request.adapter_wait_s = wait_s
-            request.queue_s = max(0.0, now - request.arrival_s - wait_s)
+            self._book_wait(request, now)
             request.mark_s = now
         elif request.emitted_tokens == 0:
             request.preempted_s += now - request.mark_s
             request.mark_s = now
+
+    def _book_wait(self, request: Request, now: float) -> None:
+        wait_s = 0.0
+        state = request.adapter_state
+        if state is not None:
+            until_s = state.hot_since_s if state.hot == HOT else now
+            wait_s = max(0.0, until_s - request.enqueued_s)
+            self.adapter_wait_s += wait_s
+        request.adapter_wait_s = wait_s
+        request.queue_s = max(0.0, now - request.arrival_s - wait_s)
 
     def blocking_load(self, requests: Iterable[Request], load_s: float) -> None:
         """`load_s` of the requests' first step were spent on loading their adapters."""
@@ -71,9 +77,13 @@ class PhaseBook:
         request.mark_s = now
 
     def cut(self, request: Request, now: float) -> None:
-        """The run ends while the request is in the batch."""
+        """The run ends before the request."""
         since_s = now - request.mark_s
-        if request.finish_step >= 0:
+        if request.status == WAITING and request.preemptions == 0:
+            self._book_wait(request, now)
+        elif request.status == WAITING:
+            request.preempted_s += since_s
+        elif request.finish_step >= 0:
             request.decode_s += since_s
         elif request.emitted_tokens == 0:
             request.prefill_s += since_s

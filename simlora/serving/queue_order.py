@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from simlora.serving.registry import Registry
 from simlora.serving.request import Request
 
 
+@runtime_checkable
 class QueueOrder(Protocol):
     """Gives each request its place in the queue, once, when it is enqueued."""
 
@@ -22,4 +23,4 @@ class FCFS:
         return request.index
 
 
-QUEUE_ORDER: Registry[QueueOrder] = Registry("engine.scheduler.order", {"fcfs": FCFS})
+QUEUE_ORDER: Registry[QueueOrder] = Registry("engine.scheduler.order", QueueOrder, {"fcfs": FCFS})

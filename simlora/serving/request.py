@@ -41,7 +41,6 @@ class Request:
         "finish_step",
         "first_token_s",
         "index",
-        "kv_blocks",
         "kv_offset",
         "mark_s",
         "output_tokens",
@@ -111,7 +110,6 @@ class Request:
         self.prefilled_tokens = 0
         self.prefill_target = 0  # prompt tokens, and emitted ones after a preemption
         self.kv_offset = 0  # KV tokens held = kv_offset + the replica's decode step counter
-        self.kv_blocks = 0  # blocks held at the last phase change, shared prefix blocks excluded
         self.block_class = 0  # decode steps congruent to it (mod block size) open a new block
         self.finish_step = -1  # value of the decode step counter after the last token
         self.prefix_nodes: list[PrefixNode] | None = None

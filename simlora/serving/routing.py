@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from simlora.serving.registry import Registry
 from simlora.serving.request import Request
 from simlora.serving.scheduler import BatchScheduler
 
 
+@runtime_checkable
 class Router(Protocol):
     """Chooses among replicas by what they would tell a real router: their queue and residency."""
 
@@ -33,6 +34,8 @@ class LeastLoaded:
     """The replica with the fewest unfinished requests; of equals, the first."""
 
     def choose(self, request: Request, replicas: Sequence[BatchScheduler]) -> int:
+        if len(replicas) == 1:
+            return 0
         best, least = 0, replicas[0].outstanding
         for index, replica in enumerate(replicas):
             if replica.outstanding < least:
@@ -77,6 +80,7 @@ class AdapterAffinity:
 
 ROUTING: Registry[Router] = Registry(
     "gateway.routing",
+    Router,
     {
         "round_robin": RoundRobin,
         "least_loaded": LeastLoaded,

@@ -61,7 +61,7 @@ class BatchScheduler:
         self._blocking = engine.adapter_loading == "blocking"
         self._unified = plan.unified
         self._cold_start = deployment.scenario.adapters.cold_start
-        self._order = QUEUE_ORDER.find(engine.scheduler.order)()
+        self._order = QUEUE_ORDER.make(engine.scheduler.order)
         self._ready: list[tuple[float, int, Request]] = []  # waiting, adapter hot (or was)
         self._reserved_blocks = 0  # for the rest of the prompts in `prefilling`
         # An action that found no memory is not tried again until some may have come free.
@@ -120,14 +120,15 @@ class BatchScheduler:
         return self.outstanding - len(self.running)
 
     def cut(self, now: float) -> list[Request]:
-        """The run ends here. Books what the requests in the batch have had so far, and returns all
-        requests that are unfinished, by arrival."""
+        """The run ends here. Books what the unfinished requests have had so far, and returns them
+        by arrival."""
         for request in self.running.values():
             if request.finish_step >= 0:
                 request.emitted_tokens = self.decodes.emitted_tokens(request)
-            self.phases.cut(request, now)
         ready = [request for _, _, request in self._ready]
         everyone = [*self.running.values(), *ready, *self.tiers.waiting_requests()]
+        for request in everyone:
+            self.phases.cut(request, now)
         return sorted(everyone, key=lambda request: request.index)
 
     def pages_grown_after(self, steps: int) -> int:
@@ -383,7 +384,6 @@ class BatchScheduler:
     def _book_blocking_loads(self, load_s: float) -> None:
         """The requests that the step's loads were for have waited for them."""
         loaded = self._plan.blocking_loads
-        self.tiers.stats.load_s += load_s
         self.phases.blocking_load(
             (request for request, _ in self._plan.chunks if request.adapter_state in loaded), load_s
         )

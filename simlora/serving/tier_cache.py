@@ -26,6 +26,11 @@ class TierCache:
     def __len__(self) -> int:
         return len(self._sizes)
 
+    def has_room(self, nbytes: int) -> bool:
+        """Whether `nbytes` more fit without an eviction."""
+        more = self.max_count is None or len(self._sizes) < self.max_count
+        return more and self.used_bytes + nbytes <= self.capacity_bytes
+
     def access(self, key: int, now: float) -> bool:
         """Count an access; True if `key` is here."""
         if key not in self._sizes:

@@ -16,6 +16,7 @@ from simlora.serving.memory import MemoryPlan
 from simlora.serving.page_pool import ADAPTER, KV, PREFIX, PagePool
 from simlora.serving.request import SOURCE_HOT, SOURCE_NAMES
 from simlora.sim.simulation import Simulation
+from simlora.timing import TimingModel
 from simlora.timing.select import timing_hash
 
 
@@ -38,7 +39,7 @@ def gather_facts(
             PoolFacts(pool.gpu, pool.replicas, pool.tensor_parallel, gpu.usd_per_hour)
             for pool, gpu in zip(deployment.scenario.fleet, deployment.gpus, strict=True)
         ),
-        timing=TimingFacts(deployment.scenario.timing.profile, timing_hash(simulation.timings)),
+        timing=_timing_facts(deployment, simulation.timings),
         memory=tuple(
             _memory_facts(plan, scheduler.memory.pool)
             for plan, scheduler in zip(simulation.plans, schedulers, strict=True)
@@ -63,6 +64,18 @@ def gather_facts(
         ),
         preemptions=sum(scheduler.preemptions for scheduler in schedulers),
         interrupted=interrupted,
+    )
+
+
+def _timing_facts(deployment: Deployment, timings: list[TimingModel]) -> TimingFacts:
+    scaled_from = [timing.scaled_from for timing in timings if timing.scaled_from is not None]
+    beyond = [feature for timing in timings for feature in timing.extrapolates()]
+    return TimingFacts(
+        deployment.scenario.timing.profile,
+        timing_hash(timings),
+        scaled_from=scaled_from[0] if scaled_from else None,
+        extrapolates=tuple(dict.fromkeys(beyond)),
+        error=dict(timings[0].error),  # the same for all pools: it is the profile's
     )
 
 

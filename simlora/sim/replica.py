@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 
 from simpy import Environment
 from simpy.events import Event
 
+from simlora.errors import UserError
 from simlora.serving.adapter_tiers import PCIE, Transfer
+from simlora.serving.batch_shape import BatchShape
 from simlora.serving.request import Request
 from simlora.serving.scheduler import BatchScheduler
 from simlora.serving.step import StepPlan
 from simlora.sim.events import BOUNDARY, After
 from simlora.sim.link import Link
 from simlora.sim.reference import recount
-from simlora.timing import TimingModel, steps_until
+from simlora.timing import TimingModel, run_s, steps_until
 
 
 class ReplicaProcess:
@@ -92,7 +95,7 @@ class ReplicaProcess:
         outbox.clear()
 
     def _run_s(self, steps: int) -> float:
-        return steps * self._run_first_s + self._run_growth_s * (steps * (steps - 1) / 2)
+        return run_s(self._run_first_s, self._run_growth_s, steps)
 
     def _serve(self) -> Generator[Event, None, None]:
         env, scheduler, timing = self._env, self.scheduler, self._timing
@@ -114,19 +117,28 @@ class ReplicaProcess:
             steps, shape = plan.steps, plan.timed
             if steps == 1:
                 load_s = self._blocking_load_s(plan) if plan.blocking_loads else 0.0
-                span_s = timing.step(shape) + load_s
+                span_s = self._step_s(shape) + load_s
                 self._boundary = After(env, span_s, BOUNDARY)
                 yield self._boundary
                 self._count(1, span_s, len(scheduler.running))
                 scheduler.complete(env.now, 1, span_s, load_s)
             else:
                 self._run_steps = steps
-                self._run_first_s = timing.step(shape)
+                self._run_first_s = self._step_s(shape)
                 self._run_growth_s = timing.decode_growth_s(shape)
                 self._run_started_s = env.now
                 self._boundary = After(env, self._run_s(steps), BOUNDARY)
                 yield self._boundary
                 self._end_run(self._run_steps)
+
+    def _step_s(self, shape: BatchShape) -> float:
+        step_s = self._timing.step(shape)
+        if not 0 < step_s < math.inf:
+            raise UserError(
+                f"timing.profile: {type(self._timing).__name__} says that a step takes {step_s!r} "
+                "seconds; allowed are positive numbers"
+            )
+        return step_s
 
     def _end_run(self, steps: int) -> None:
         """`steps` steps of the decode run in flight have been done, and no more will be."""

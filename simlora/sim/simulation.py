@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from itertools import repeat
 
 from simpy import Environment
@@ -18,6 +19,7 @@ from simlora.serving.request import REJECTED, Request
 from simlora.serving.routing import ROUTING
 from simlora.serving.scheduler import BatchScheduler
 from simlora.sim.events import GAUGES, After
+from simlora.sim.interrupts import interruptible
 from simlora.sim.replica import ReplicaProcess
 from simlora.timing import TimingModel, make_timing
 from simlora.workload.blocks import Traffic
@@ -27,9 +29,18 @@ Progress = Callable[[float, int], None]  # simulated seconds, requests that have
 
 
 class Simulation:
-    """The whole platform for one deployment and its traffic. `run` may be called once."""
+    """The whole platform for one deployment and its traffic. `run` may be called once.
 
-    def __init__(self, deployment: Deployment, traffic: Traffic, recorder: Recorder) -> None:
+    `timing_of` gives the timing model of a fleet entry.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        traffic: Traffic,
+        recorder: Recorder,
+        timing_of: Callable[[Deployment, int], TimingModel] = make_timing,
+    ) -> None:
         scenario = deployment.scenario
         _check_prefix_blocks(deployment, traffic)
         self.env = Environment()
@@ -42,22 +53,21 @@ class Simulation:
         self._tier_of = [tenant.tier for tenant in deployment.tenants]
         self._traffic = traffic
         self._arrivals_over = False
-        self._held_back: dict[int, Request] = {}  # by the gateway
+        self._held_back: dict[int, Request] = {}  # by the gateway, or on their way from it
         self._done: Event = self.env.event()
         for pool_index, pool in enumerate(scenario.fleet):
             plan = plan_memory(deployment, pool_index)
-            timing = make_timing(deployment, pool_index)
-            pcie_bytes_per_s = deployment.gpus[pool_index].pcie_gb_per_s * 1e9
+            timing = timing_of(deployment, pool_index)
+            serving, bytes_per_s = _loading(deployment, pool_index, timing)
             links = [
                 scenario.adapters.store.bandwidth_gbps * GIGABIT,
                 scenario.adapters.nvme.bandwidth_gbps * GIGABIT,
-                # Each GPU loads its own shard of an adapter.
-                pcie_bytes_per_s * pool.tensor_parallel,
+                bytes_per_s,
             ]
             self.timings.append(timing)
             for _ in range(pool.replicas):
                 scheduler = BatchScheduler(
-                    deployment,
+                    serving,
                     plan,
                     recorder.add_replica(),
                     recorder.pending,
@@ -74,24 +84,25 @@ class Simulation:
                         self._stop_if_done,
                     )
                 )
+        # The same for all pools: it is the profile's.
+        self._overhead_s = self.timings[0].request_overhead_s
         self._schedulers = [replica.scheduler for replica in self.replicas]
         self._gateway = Gateway(deployment, self.plans[0].max_model_len)
-        self._router = ROUTING.find(scenario.gateway.routing)()
+        self._router = ROUTING.make(scenario.gateway.routing)
 
     def run(self, progress: Progress | None = None) -> bool:
         """Simulate to the end, or until Ctrl-C: then True is returned, and what is unfinished is
         recorded as such either way."""
         self.env.process(self._read_gauges())
         self.env.process(self._arrive(progress))
-        interrupted = False
-        try:
+        with interruptible(self._end) as interruption:
             self.env.run(until=self._done)
-        except KeyboardInterrupt:
-            interrupted = True
         for replica in self.replicas:
             self.recorder.pending.extend(replica.cut())
-        self.recorder.pending.extend(self._held_back.values())
-        return interrupted
+        for request in self._held_back.values():
+            request.queue_s = self.env.now - request.arrival_s
+            self.recorder.pending.append(request)
+        return interruption.asked
 
     # --- arrivals -----------------------------------------------------------------------
 
@@ -136,8 +147,7 @@ class Simulation:
         if self._deployment.scenario.workload.on_end == "discard":
             if end_s is not None and end_s > env.now:
                 yield env.timeout(end_s - env.now)
-            if not self._done.triggered:
-                self._done.succeed()
+            self._end()
         else:
             self._stop_if_done()
 
@@ -148,15 +158,16 @@ class Simulation:
     def _receive(self, request: Request) -> None:
         """The gateway's decision about a request that arrives now."""
         wait_s = self._gateway.admit(request, request.arrival_s)
-        if wait_s == 0:
-            self._dispatch(request, request.arrival_s)
-        elif wait_s < 0:
+        if wait_s < 0:
             request.status = REJECTED
             request.finish_s = request.arrival_s
             self.recorder.pending.append(request)
+        elif wait_s + self._overhead_s == 0:
+            self._dispatch(request, request.arrival_s)
         else:
             self._held_back[request.index] = request
-            self.env.timeout(wait_s).callbacks.append(lambda _: self._let_go(request))
+            timeout = self.env.timeout(wait_s + self._overhead_s)
+            timeout.callbacks.append(lambda _: self._let_go(request))
 
     def _let_go(self, request: Request) -> None:
         del self._held_back[request.index]
@@ -164,11 +175,21 @@ class Simulation:
         self._stop_if_done()  # it may have been refused there
 
     def _dispatch(self, request: Request, now: float) -> None:
-        replica = self._router.choose(request, self._schedulers) if len(self.replicas) > 1 else 0
+        replica = self._router.choose(request, self._schedulers)
+        if not 0 <= replica < len(self.replicas):
+            raise UserError(
+                f"gateway.routing: {self._deployment.scenario.gateway.routing} chose replica "
+                f"{replica!r}; allowed are 0 to {len(self.replicas) - 1}"
+            )
         request.replica = replica
         self.replicas[replica].submit(request, now)
 
     # --- the end ------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """End the run at the next event."""
+        if not self._done.triggered:
+            self._done.succeed()
 
     def _stop_if_done(self) -> None:
         """End the run once nothing is left to do."""
@@ -191,6 +212,22 @@ class Simulation:
             interval_s = recorder.sample_interval_s
             next_s = (int(env.now / interval_s + 1e-6) + 1) * interval_s
             yield After(env, next_s - env.now, GAUGES)
+
+
+def _loading(
+    deployment: Deployment, pool_index: int, timing: TimingModel
+) -> tuple[Deployment, float]:
+    """How adapters come into GPU memory: the deployment with the latency of a copy as the timing
+    model has it, and the bytes per second of all copies to a replica together."""
+    if timing.load is None:
+        # Each GPU loads its own shard of an adapter.
+        gpus = deployment.scenario.fleet[pool_index].tensor_parallel
+        return deployment, deployment.gpus[pool_index].pcie_gb_per_s * 1e9 * gpus
+    scenario = deployment.scenario
+    warm = scenario.adapters.warm.model_copy(update={"latency_s": timing.load.latency_s})
+    adapters = scenario.adapters.model_copy(update={"warm": warm})
+    scenario = scenario.model_copy(update={"adapters": adapters})
+    return replace(deployment, scenario=scenario), timing.load.bytes_per_s
 
 
 def _check_prefix_blocks(deployment: Deployment, traffic: Traffic) -> None:

@@ -1,8 +1,8 @@
-"""The figures of the timing form: few, each with a meaning and a unit."""
+"""The figures that durations are computed from: few, each with a meaning and a unit."""
 
 from __future__ import annotations
 
-from simlora.scenario.field_types import NonNegativeFloat
+from simlora.scenario.field_types import NonNegativeFloat, PositiveFloat
 from simlora.scenario.strict import Strict
 
 
@@ -37,3 +37,11 @@ class StepParameters(Strict):
     lora_token_s: NonNegativeFloat = 0.0
     lora_token_slot_s: NonNegativeFloat = 0.0  # per token and slot: kernels' grid over slots
     lora_token_parameter_s: NonNegativeFloat = 0.0
+
+
+class LoadParameters(Strict):
+    """The copy of an adapter from host to GPU memory: `latency_s`, then the adapter's own bytes at
+    `bytes_per_s`, which all GPUs of a replica reach together."""
+
+    latency_s: NonNegativeFloat
+    bytes_per_s: PositiveFloat

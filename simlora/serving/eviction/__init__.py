@@ -4,6 +4,6 @@ from simlora.serving.eviction.base import EvictionPolicy
 from simlora.serving.eviction.lru import LRU
 from simlora.serving.registry import Registry
 
-EVICTION: Registry[EvictionPolicy] = Registry("adapters.*.eviction", {"lru": LRU})
+EVICTION: Registry[EvictionPolicy] = Registry("adapters.hot.eviction", EvictionPolicy, {"lru": LRU})
 
 __all__ = ["EVICTION", "LRU", "EvictionPolicy"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class EvictionPolicy(Protocol):
     """Ranks the adapters of one tier. Keys are adapter indexes, sizes bytes, times seconds.
 

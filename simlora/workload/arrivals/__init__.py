@@ -6,7 +6,6 @@ dotted path (`arrivals: my_package.my_module:MyArrivals`), made without argument
 
 from __future__ import annotations
 
-from simlora.errors import UserError
 from simlora.scenario.traffic import (
     Arrivals,
     DiurnalArrivals,
@@ -29,6 +28,7 @@ DEFAULT_CV = 2.0
 
 PROCESSES: Registry[ArrivalProcess] = Registry(
     "workload.arrivals",
+    ArrivalProcess,
     {
         "poisson": Poisson,
         "constant": Constant,
@@ -58,10 +58,5 @@ def arrival_process(arrivals: Arrivals) -> ArrivalProcess:
         case DiurnalArrivals(diurnal=shape):
             return Diurnal(shape)
         case str():
-            process = PROCESSES.find(arrivals)()
-            if not callable(getattr(process, "times", None)):
-                raise UserError(
-                    f"workload.arrivals: {arrivals!r} has no method times(rate_rps, stream)"
-                )
-            return process
+            return PROCESSES.make(arrivals)
     raise TypeError(f"no arrival process for {arrivals!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from simlora.workload.blocks import Floats
 from simlora.workload.randomness import Purpose
 
 
+@runtime_checkable
 class ArrivalProcess(Protocol):
     """When requests arrive."""
 

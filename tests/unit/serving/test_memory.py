@@ -79,6 +79,24 @@ def test_slots_are_taken_out_of_the_kv_cache_by_their_greatest_rank() -> None:
     assert slots.adapter_pages(10**6) == 0
 
 
+def test_slots_with_embeddings_hold_matrices_of_the_vocabulary_too() -> None:
+    memory = {"mode": "slots", "max_loras": 10, "max_lora_rank": 32}
+    plain = plan(scenario(engine={"memory": memory}))
+    full = plan(scenario(engine={"memory": memory | {"slot_embeddings": True}}))
+    matrices = 2 * 32 * (128_256 + 4096) * 2
+    assert full.slot_bytes - plain.slot_bytes == 10 * (matrices + 3 * 256 * 4096 * 2)
+
+
+def test_many_sequences_take_memory_for_their_logits_and_few_do_not() -> None:
+    pools = {
+        seqs: plan(scenario(engine={"max_num_seqs": seqs, "max_num_batched_tokens": 2048}))
+        for seqs in (1, 16, 1024, 2048)
+    }
+    assert pools[1].pool_pages == pools[16].pool_pages  # the MLP's intermediates take more
+    taken = (pools[1024].pool_pages - pools[2048].pool_pages) * pools[1].page_bytes
+    assert taken == pytest.approx(16 * 1024 * 128_256, abs=2048)
+
+
 def test_two_gpus_hold_more_than_twice_the_kv_of_one() -> None:
     one = plan(scenario())
     two = plan(scenario(fleet=[{"gpu": "h100-80gb", "tensor_parallel": 2}]))

@@ -20,18 +20,25 @@ class MostRecentFirst(LRU):
         return reversed(self._order)
 
 
+class Demanding(LRU):
+    """Cannot be made without an argument."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+
+
 HERE = "tests.unit.serving.test_registry"
 
 
 def test_built_in_policies_have_names() -> None:
-    assert EVICTION.find("lru") is LRU
+    assert isinstance(EVICTION.make("lru"), LRU)
     assert QUEUE_ORDER.names() == ["fcfs"]
     assert ROUTING.names() == ["adapter_affinity", "least_loaded", "round_robin"]
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_all_allowed() -> None:
     with pytest.raises(UserError) as caught:
-        ROUTING.find("least_load")
+        ROUTING.make("least_load")
     assert str(caught.value) == (
         "gateway.routing: unknown name 'least_load'; did you mean 'least_loaded'? allowed are "
         "adapter_affinity, least_loaded, round_robin or a dotted path package.module:Class"
@@ -41,15 +48,20 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_allowed() -> None:
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("no.such.module:Policy", "cannot load 'no.such.module:Policy': No module named 'no'"),
+        ("no.such.module:Policy", "cannot make 'no.such.module:Policy': ModuleNotFoundError: No"),
         (f"{HERE}:Missing", "has no attribute 'Missing'"),
-        (f"{HERE}:HERE", "is a str, not a class"),
-        (":Policy", "cannot load ':Policy'"),
+        (f"{HERE}:HERE", "a str is not a class"),
+        (":Policy", "cannot make ':Policy'"),
+        (f"{HERE}:Demanding", "TypeError: "),
+        (
+            "os:getcwd",
+            "makes no EvictionPolicy (it lacks on_insert, on_access, on_remove, victims)",
+        ),
     ],
 )
-def test_a_dotted_path_that_leads_nowhere_is_a_users_mistake(path: str, problem: str) -> None:
-    with pytest.raises(UserError, match=r"^adapters\.\*\.eviction: ") as caught:
-        EVICTION.find(path)
+def test_a_dotted_path_to_no_policy_is_a_users_mistake(path: str, problem: str) -> None:
+    with pytest.raises(UserError, match=r"^adapters\.warm\.eviction: ") as caught:
+        EVICTION.make(path, field="adapters.warm.eviction")
     assert problem in str(caught.value)
 
 

@@ -111,9 +111,9 @@ def test_ones_own_process_is_named_by_its_dotted_path() -> None:
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("no.such.module:Class", "cannot load"),
-        ("json:NoSuchClass", "cannot load"),
-        ("json:JSONDecoder", "has no method times"),
+        ("no.such.module:Class", "cannot make"),
+        ("json:NoSuchClass", "cannot make"),
+        ("json:JSONDecoder", "makes no ArrivalProcess .it lacks times"),
         (f"{__name__}:Backwards", "not ascending"),
     ],
 )
