@@ -156,6 +156,8 @@ class Memory(Strict):
 
     mode: Literal["unified", "slots"] = "unified"
     utilization: Fraction = 0.9
+    # The pool's size in KV tokens (S-LoRA's --num-token); default: all that is left of memory.
+    kv_cache_tokens: PositiveInt | None = None
     max_loras: PositiveInt | None = None
     max_lora_rank: PositiveInt | None = None
     # Slots hold LoRA matrices of the embedding and the head as well (vLLM's Llama does).

@@ -88,6 +88,15 @@ def plan_memory(deployment: Deployment, pool_index: int) -> MemoryPlan:
             f"{model.name} on {fleet}; lower engine.memory.max_loras or max_lora_rank"
         )
     pool_pages = (budget - fixed_bytes - slot_bytes) // page_bytes
+    if memory.kv_cache_tokens is not None:
+        blocks = memory.kv_cache_tokens // engine.kv_block_tokens
+        if blocks * block_pages > pool_pages:
+            fitting = pool_pages // block_pages * engine.kv_block_tokens
+            raise UserError(
+                f"engine.memory.kv_cache_tokens: {memory.kv_cache_tokens} tokens do not fit into "
+                f"{fleet} beside {model.name}; at most {fitting} do"
+            )
+        pool_pages = blocks * block_pages
     max_model_len = engine.max_model_len or model.max_position_embeddings
     plan = MemoryPlan(
         page_bytes=page_bytes,

@@ -154,3 +154,17 @@ def test_pinned_adapters_count_as_memory_that_is_gone() -> None:
     pages = plan(roomy).adapter_pages(expand(roomy).adapters[0].parameters)
     told = mistake(with_pool(roomy, 100 * pages))
     assert "beside the largest adapter, 100 pinned adapters" in told
+
+
+def test_the_pool_may_be_given_in_tokens_as_far_as_it_fits() -> None:
+    given = plan(scenario(engine={"memory": {"kv_cache_tokens": 200_000}}))
+    assert given.kv_capacity_tokens == 200_000
+    assert "at most" in mistake(scenario(engine={"memory": {"kv_cache_tokens": 2_000_000}}))
+
+
+def test_presets_are_defaults_beneath_what_is_given() -> None:
+    of = scenario(engine={"preset": "vllm-0.8.5", "memory": {"max_loras": 4}})
+    assert of.engine.memory.mode == "slots"
+    assert (of.engine.memory.max_loras, of.engine.memory.max_lora_rank) == (4, 16)
+    assert of.engine.scheduler.scans_waiting
+    assert Scenario.model_validate(of.model_dump()) == of
