@@ -16,6 +16,8 @@ from simlora.cli.errors import exit_code
 _COMMANDS = {
     "run": "Simulate a scenario, print a summary and write a result directory.",
     "trace": "Make, import and look at traces.",
+    "calibrate": "Fit a timing profile to measurements of a server.",
+    "validate": "Judge predictions against measurements of real servers.",
     "report": "Write a self-contained HTML report of one or more runs.",
     "schema": "Print the JSON Schema of a scenario, for editors.",
 }
