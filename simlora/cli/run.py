@@ -15,6 +15,7 @@ from simlora.cli.errors import INTERRUPTED
 from simlora.errors import UserError
 from simlora.scenario.loading import load_scenario, parse_setting, with_place
 from simlora.scenario.schema import Scenario
+from simlora.scenario.traffic import DEFAULT_DURATION_S
 
 ProgressCallback = Callable[[float, int], None]
 
@@ -33,7 +34,7 @@ ProgressCallback = Callable[[float, int], None]
     multiple=True,
     help="Change a field, for example --set fleet.0.replicas=2 (may be repeated).",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of all random draws.")
+@click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), help="Seed of all random draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of a table.")
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
 def run(
@@ -103,7 +104,11 @@ def _progress(scenario: Scenario) -> Iterator[ProgressCallback | None]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(scenario.name, total=scenario.workload.duration_s, state="")
+        workload = scenario.workload
+        total_s = workload.duration_s
+        if total_s is None and workload.trace is None and workload.max_requests is None:
+            total_s = DEFAULT_DURATION_S
+        task = bar.add_task(scenario.name, total=total_s, state="")
 
         def update(time_s: float, finished: int) -> None:
             state = f"{finished:,} requests, {time_s:,.0f} s simulated"

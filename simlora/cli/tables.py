@@ -84,7 +84,8 @@ def _tiers(summary: dict[str, Any]) -> Table:
     table = _plain_table("tier")
     for head in ("requests", "TTFT p50", "p99", "TPOT p50", "p99", "E2E p50", "p99"):
         table.add_column(head.replace(" ", "\n"), justify="right", no_wrap=True)
-    everything = {"requests": summary["requests"], **summary["latency"]}
+    offered = sum(tier["requests"]["offered"] for tier in summary["tiers"].values())
+    everything = {"requests": {"offered": offered}, **summary["latency"]}
     for name, tier in summary["tiers"].items():
         table.add_row(Text(name), *_latencies(tier))
     if len(summary["tiers"]) > 1:

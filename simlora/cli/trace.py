@@ -39,7 +39,7 @@ def trace() -> None:
     multiple=True,
     help="Change a field, for example --set workload.duration_s=60 (may be repeated).",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of all random draws.")
+@click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), help="Seed of all random draws.")
 def generate(scenario: Path, out: Path, settings: tuple[str, ...], seed: int | None) -> None:
     """Write the requests of SCENARIO's workload to a trace file."""
     from simlora.scenario.deployment import expand

@@ -54,8 +54,9 @@ _TENANTS_CAPTION = (
     "requests is its slowest one."
 )
 _UNFINISHED = (
-    "Unfinished requests count neither as available nor as not; those already later than a "
-    "promise count as outside of it."
+    "Unfinished requests that are already later than a promise (where none is made on time: than "
+    "the slowest completed request) count as not available and outside of every bound; younger "
+    "ones do not count. Nothing is called met where most requests did not complete."
 )
 
 
@@ -203,6 +204,7 @@ def _promise_table(summary: dict[str, Any]) -> str:
             continue
         for bound, entry in tier["sla"].items():
             asked, measured, verdict = promise(bound, entry)
+            asked, measured = escape(asked), escape(measured)
             verdict = f"<span class={verdict.replace(' ', '-')}>{verdict}</span>"
             rows.append((escape(name), asked, measured, verdict))
         attained = share(tier["sla_attainment"])

@@ -79,12 +79,17 @@ def lost(requests: dict[str, int]) -> str:
 
 
 def promise(bound: str, entry: dict[str, Any]) -> tuple[str, str, str]:
-    """A promised bound of a tier, what was measured, and `met`, `missed` or `not measured`."""
-    verdict = {True: "met", False: "missed", None: "not measured"}[entry["met"]]
+    """A promised bound of a tier, what was measured, and `met`, `missed`, `not measured`, or
+    `open`: what was measured holds for too few requests to say."""
+    promised, measured = entry["promised"], entry["measured"]
+    nothing = "not measured" if measured is None else "open"
+    verdict = {True: "met", False: "missed", None: nothing}[entry["met"]]
     if bound == "availability":
-        return f"availability ≥ {share(entry['promised'])}", share(entry["measured"]), verdict
+        return f"availability ≥ {share(promised)}", share(measured), verdict
     metric = bound.removesuffix("_p99_s").upper()
-    return f"{metric} p99 ≤ {tick(entry['promised'])}", duration(entry["measured"]), verdict
+    beyond = measured is None and verdict == "missed"  # it lies among requests without an answer
+    told = f"> {tick(promised)}" if beyond else duration(measured)
+    return f"{metric} p99 ≤ {tick(promised)}", told, verdict
 
 
 def timing_basis(timing: dict[str, Any]) -> str:

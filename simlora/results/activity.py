@@ -38,8 +38,12 @@ class Activity:
         self._count(4, *arrived, routed & (source == SOURCE_HOT))
 
     def between(self, instants: Floats, replica: int) -> Ints:
-        """Counts of a replica up to each instant since the one before; (counters, instants)."""
+        """Counts of a replica up to each instant since the one before; (counters, instants).
+
+        The last instant takes what came after it too: the counts add up to the run's.
+        """
         edges = np.minimum(np.rint(instants / self.bin_s).astype(np.int64), self._bins)
+        edges[-1:] = self._bins
         cumulated = np.zeros((len(COUNTERS), self._bins + 1), dtype=np.int64)
         np.cumsum(self._counts[:, replica], axis=1, out=cumulated[:, 1:])
         return np.diff(cumulated[:, edges], axis=1, prepend=0)

@@ -110,12 +110,13 @@ class Recorder:
         result is to keep alive, if it lies in one."""
         self.flush()
         self._requests_file.close()
+        slowest_s = self._tiers.slowest_s()
         for late in self._unfinished:
             overdue = self._promises.overdue(
-                late.tier, facts.span_s - late.arrival_s, late.has_first_token
+                late.tier, facts.span_s - late.arrival_s, late.has_first_token, slowest_s
             )
-            self._tiers.add_overdue(late.tier[overdue])
-            self._tenants.add_overdue(late.tenant[overdue])
+            self._tiers.add_overdue(late.tier, overdue)
+            self._tenants.add_overdue(late.tenant[overdue["availability"]])
         self._tenants.write(
             self._directory / files.TENANTS,
             self._deployment.tenants,

@@ -18,6 +18,7 @@ from simlora.results.files import (
     TENANTS,
     TIMELINE,
 )
+from simlora.results.wellformed import flaw
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,10 +112,13 @@ def load_result(directory: str | Path) -> Result:
     path = place / SUMMARY
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not JSON: {error}") from error
-    if not isinstance(summary, dict) or "requests" not in summary:
-        raise UserError(f"{path}: is not the summary of a run")
+    key = flaw(summary)
+    if key is not None:
+        raise UserError(f"{path}: is not the summary of a run: {key} is missing or of another kind")
     return Result(place, summary)
 
 

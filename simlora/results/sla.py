@@ -37,9 +37,21 @@ class Promises:
         )
         return columns.completed & ~broken
 
-    def overdue(self, tier: Indexes, age_s: Floats, has_first_token: Bools) -> Bools:
-        """Unfinished requests of that age that have already broken a bound."""
-        return (age_s > self.e2e_s[tier]) | (~has_first_token & (age_s > self.ttft_s[tier]))
+    def overdue(
+        self, tier: Indexes, age_s: Floats, has_first_token: Bools, slowest_s: Floats
+    ) -> dict[str, Bools]:
+        """Unfinished requests of that age that could have been answered, and were not in time.
+
+        By promised bound those that have already broken it, and as `availability` those of any
+        bound. Where a tier promises neither TTFT nor E2E, a request is late once it is older than
+        the slowest completed request of the tier took (`slowest_s`, NaN: none completed).
+        """
+        timeless = np.isinf(self.ttft_s) & np.isinf(self.e2e_s)
+        patience_s = np.where(timeless, slowest_s, math.inf)
+        ttft = ~has_first_token & (age_s > self.ttft_s[tier])
+        e2e = age_s > self.e2e_s[tier]
+        late = ttft | e2e | (age_s > patience_s[tier])
+        return {"ttft_p99_s": ttft, "e2e_p99_s": e2e, "availability": late}
 
 
 def _bounds(promised: Sequence[float | None]) -> Floats:

@@ -15,10 +15,10 @@ from simlora.results.tiers import METRICS, PERCENTILES, STATUSES, TierStatistics
 
 if TYPE_CHECKING:
     from simlora.scenario.deployment import Deployment
-    from simlora.scenario.schema import Sla
-
+    from simlora.scenario.schema import Tier
 
 _MONTH_H = 720.0
+_PROMISED_METRICS = {"ttft_p99_s": "ttft_s", "tpot_p99_s": "tpot_s", "e2e_p99_s": "e2e_s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def build_summary(
             "preemptions": facts.preemptions,
         },
         "tiers": {
-            name: _tier(deployment.tiers[index].sla, tiers, index, window_s)
+            name: _tier(deployment.tiers[index], tiers, index, window_s)
             for index, name in enumerate(deployment.tier_names)
         },
         "cost": _cost(facts, totals, int(tenants.prompt_tokens.sum()), output_tokens),
@@ -122,39 +122,62 @@ def _memory(facts: RunFacts) -> dict[str, Any]:
     }
 
 
-def _tier(sla: Sla, tiers: TierStatistics, tier: int, window_s: float) -> dict[str, Any]:
+def _tier(asked: Tier, tiers: TierStatistics, tier: int, window_s: float) -> dict[str, Any]:
+    """A tier's figures. Judged is what ended, and unfinished requests that are already overdue.
+
+    Availability and attainment are shares of the judged, and None where those are less than half
+    of the requests. The p99 of a promise counts overdue requests as infinitely late (None, and
+    missed, once it lies among them); the p99 under `latency` is that of completed requests.
+    """
     counts = {status: int(tiers.counts[status][tier]) for status in STATUSES}
-    ended = counts["completed"] + counts["rejected"] + counts["failed"]
-    measured = {
-        "ttft_p99_s": tiers.distribution("ttft_s", tier).quantile(0.99),
-        "tpot_p99_s": tiers.distribution("tpot_s", tier).quantile(0.99),
-        "e2e_p99_s": tiers.distribution("e2e_s", tier).quantile(0.99),
-        "availability": _ratio(counts["completed"], ended),
+    offered = sum(counts.values())
+    overdue = {bound: int(late[tier]) for bound, late in tiers.overdue.items()}
+    judged = offered - counts["unfinished"] + overdue["availability"]
+    if 2 * judged < offered:
+        judged = 0
+    measured: dict[str, float | None] = {
+        bound: _p99(tiers.distribution(metric, tier), overdue.get(bound, 0))
+        for bound, metric in _PROMISED_METRICS.items()
     }
-    promised = {bound: value for bound, value in sla.model_dump().items() if value is not None}
+    measured["availability"] = _ratio(counts["completed"], judged)
+    mostly_completed = 2 * counts["completed"] >= offered
+    promised = {
+        bound: value for bound, value in asked.sla.model_dump().items() if value is not None
+    }
     kept = int(tiers.kept[tier])
     return {
-        "requests": {"offered": sum(counts.values()), **counts},
+        "weight": asked.weight,
+        "price_usd_month": asked.price_usd_month,
+        "requests": {"offered": offered, **counts},
         **{metric: _figures(tiers.distribution(metric, tier)) for metric in METRICS},
         "sla": {
             bound: {
                 "promised": value,
                 "measured": measured[bound],
-                "met": _met(bound, value, measured[bound]),
+                "met": _met(bound, value, measured[bound], mostly_completed),
             }
             for bound, value in promised.items()
         },
-        "sla_attainment": _ratio(kept, ended + int(tiers.overdue[tier])) if promised else None,
+        "sla_attainment": _ratio(kept, judged) if promised else None,
         "goodput_rps": _ratio(kept, window_s),
         "output_tokens_per_s": _ratio(tiers.output_tokens[tier], window_s),
     }
 
 
-def _met(bound: str, promised: float, measured: float | None) -> bool | None:
-    """None: no request ended, so nothing was measured."""
+def _p99(distribution: Distribution, overdue: int) -> float:
+    """The 99th percentile, with so many more requests that are infinitely late."""
+    rank, size = 0.99 * (distribution.size + overdue), distribution.size
+    return math.inf if overdue and rank > size else distribution.quantile(rank / max(size, 1))
+
+
+def _met(
+    bound: str, promised: float, measured: float | None, mostly_completed: bool
+) -> bool | None:
+    """None: nothing was measured, or it holds only for the less than half that completed."""
     if measured is None or math.isnan(measured):
         return None
-    return measured >= promised if bound == "availability" else measured <= promised
+    met = measured >= promised if bound == "availability" else measured <= promised
+    return None if met and not mostly_completed else met
 
 
 def _cost(

@@ -35,7 +35,7 @@ class TenantStatistics:
         self._counts = {status: self._zeros() for status in STATUSES}
         self.prompt_tokens, self.output_tokens = self._zeros(), self._zeros()
         self._lookups, self._hits = self._zeros(), self._zeros()
-        self._judged, self._kept = self._zeros(), self._zeros()
+        self._measured, self._judged, self._kept = self._zeros(), self._zeros(), self._zeros()
         self._ttft_sum, self._tpot_sum = np.zeros(tenants), np.zeros(tenants)
         self._ttft_count, self._tpot_count = self._zeros(), self._zeros()
         self._ttft = TenantQuantiles(tenants, EXACT_VALUES)
@@ -59,6 +59,7 @@ class TenantStatistics:
         self._lookups += self._count(columns, looked_up)
         self._hits += self._count(columns, columns.adapter_source == SOURCE_HOT)
 
+        self._measured += self._count(columns, measured)
         ended = measured & ~np.isin(columns.status, STATUSES["unfinished"])
         self._judged += self._count(columns, ended)
         self._kept += self._count(columns, ended & kept)
@@ -87,12 +88,13 @@ class TenantStatistics:
         fleet_usd: float,
     ) -> None:
         """One row a tenant. `promised`: by tier, whether it promises any bound (no attainment is
-        told where it does not); `fleet_usd` is what `cost_usd` adds up to."""
+        told where it does not, nor where most requests were too young at the end to be judged);
+        `fleet_usd` is what `cost_usd` adds up to."""
         tier = np.array([tenant.tier for tenant in tenants])
         ttft_p50, ttft_p95, ttft_p99 = self._ttft.quantiles((0.5, 0.95, 0.99))
         (e2e_p99,) = self._e2e.quantiles((0.99,))
         attainment = _ratio(self._kept, self._judged)
-        attainment[~promised[tier]] = np.nan
+        attainment[~promised[tier] | (2 * self._judged < self._measured)] = np.nan
         columns: dict[str, Any] = {
             "offered": sum(self._counts.values()),
             **self._counts,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from simlora.results.arrays import Bools, Floats, Indexes, Ints
@@ -33,7 +35,11 @@ class TierStatistics:
         self.prompt_tokens = np.zeros(tiers, dtype=np.int64)  # of completed requests
         self.output_tokens = np.zeros(tiers, dtype=np.int64)
         self.kept = np.zeros(tiers, dtype=np.int64)  # completed within every promised bound
-        self.overdue = np.zeros(tiers, dtype=np.int64)  # unfinished, already out of bounds
+        # Unfinished and already out of a bound, by bound; availability: out of any.
+        self.overdue = {
+            bound: np.zeros(tiers, dtype=np.int64)
+            for bound in ("ttft_p99_s", "e2e_p99_s", "availability")
+        }
         self._tiers = tiers
         self._distributions = {metric: [Distribution() for _ in range(tiers)] for metric in METRICS}
 
@@ -82,9 +88,14 @@ class TierStatistics:
             distribution.add(seconds, tokens)
         self._fold_if_large("itl_s")
 
-    def add_overdue(self, tier: Indexes) -> None:
-        """Unfinished requests of these tiers that have already broken a promise."""
-        self.overdue += np.bincount(tier, minlength=self._tiers)
+    def slowest_s(self) -> Floats:
+        """The longest E2E of a completed request, by tier; NaN where none completed."""
+        return np.array([of_tier.quantile(1.0) for of_tier in self._distributions["e2e_s"]])
+
+    def add_overdue(self, tier: Indexes, overdue: Mapping[str, Bools]) -> None:
+        """Unfinished requests of these tiers, and by bound whether they have broken it."""
+        for bound, rows in overdue.items():
+            self.overdue[bound] += np.bincount(tier[rows], minlength=self._tiers)
 
     def _count(self, columns: RequestColumns, rows: Bools) -> Ints:
         return np.bincount(columns.tier[rows], minlength=self._tiers)

@@ -60,7 +60,7 @@ class Timeline:
 
     def write(self, path: Path) -> None:
         """One row per instant and replica: the gauges then, and the counts since the instant
-        before."""
+        before; the last row's counts reach to the end of the run."""
         rows = np.array(self._rows, dtype=np.float64).reshape(-1, 2 + len(GAUGES))
         replica = rows[:, 1].astype(np.int16)
         counts = np.zeros((len(COUNTERS), len(rows)), dtype=np.int64)

@@ -6,7 +6,9 @@ from simlora.errors import UserError
 from simlora.scenario.catalog import ModelSpec, load_gpu, load_model
 from simlora.scenario.problems import FieldError, did_you_mean, one_of
 from simlora.scenario.schema import BurstArrivals, Scenario, TenantGroup, Workload
+from simlora.scenario.traffic import DEFAULT_DURATION_S
 
+MOST_REPLICAS = 10_000
 MOST_TENANTS = 2_000_000
 MOST_ADAPTERS = 2_000_000
 
@@ -20,8 +22,10 @@ def check(scenario: Scenario) -> None:
         _check_synthetic(scenario)
     else:
         _check_trace(scenario)
+    _check_warmup(scenario)
     _check_engine(scenario, model)
     _check_memory(scenario)
+    _check_cold_start(scenario)
     _check_names(scenario)
 
 
@@ -56,6 +60,9 @@ def _check_catalog(scenario: Scenario) -> ModelSpec:
 
 
 def _check_fleet(scenario: Scenario, model: ModelSpec) -> None:
+    replicas = sum(pool.replicas for pool in scenario.fleet)
+    if replicas > MOST_REPLICAS:
+        raise FieldError(("fleet",), f"{replicas:,} replicas are more than {MOST_REPLICAS:,}")
     for index, pool in enumerate(scenario.fleet):
         try:
             load_gpu(pool.gpu, scenario.catalog)
@@ -132,10 +139,17 @@ def _check_synthetic(scenario: Scenario) -> None:
         _check_rates_of_groups(scenario)
     if isinstance(workload.arrivals, BurstArrivals):
         _check_bursts(scenario, workload.arrivals)
-    if workload.duration_s is not None and scenario.run.warmup_s >= workload.duration_s:
+
+
+def _check_warmup(scenario: Scenario) -> None:
+    workload = scenario.workload
+    duration_s = workload.duration_s
+    if duration_s is None and workload.trace is None and workload.max_requests is None:
+        duration_s = DEFAULT_DURATION_S
+    if duration_s is not None and scenario.run.warmup_s >= duration_s:
         raise FieldError(
             ("run", "warmup_s"),
-            f"must be less than workload.duration_s ({workload.duration_s:g}), "
+            f"must be less than workload.duration_s ({duration_s:g}), "
             f"not {scenario.run.warmup_s:g}",
         )
 
@@ -221,6 +235,18 @@ def _check_memory(scenario: Scenario) -> None:
             f"must be at least the {capacity} adapters that may be hot, not {engine.max_cpu_loras}",
         )
     _check_pinned(scenario, capacity)
+
+
+def _check_cold_start(scenario: Scenario) -> None:
+    """Only a request that waits gets an adapter from below the host's memory without room there."""
+    adapters = scenario.adapters
+    used = any(group.adapters for group in scenario.tenants)
+    if used and adapters.cold_start != "wait" and adapters.warm.capacity_gb == 0:
+        raise FieldError(
+            ("adapters", "cold_start"),
+            f"{adapters.cold_start} needs host memory to fetch adapters into, and "
+            "adapters.warm.capacity_gb is 0: no adapter would ever be served",
+        )
 
 
 def _check_ranks(scenario: Scenario, max_rank: int) -> None:

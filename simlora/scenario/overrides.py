@@ -19,19 +19,24 @@ _FORMS: set[Path] = {
 
 
 def apply(data: dict[str, Any], overrides: Mapping[str, Any]) -> set[Path]:
-    """Write the overrides into `data` and return the paths that were written.
+    """Write the overrides into `data` and return the paths that were written, made blocks too.
 
     Blocks that `data` leaves out are made; whether a field exists is for the schema to say.
     Raises UserError if a key leads through a list or a plain value that it does not fit.
     """
     written: set[Path] = set()
     for key, value in overrides.items():
+        if not isinstance(key, str):
+            raise UserError(f"an override's key is a text like fleet.0.replicas, not {given(key)}")
         path: Path = ()
         spot: Any = data
         *parents, last = key.split(".")
         for name in parents:
+            made = isinstance(spot, dict) and name not in spot
             part = _part(spot, name, key, path)
             path = (*path, part)
+            if made:
+                written.add(path)
             if not isinstance(spot[part], (dict, list)) or _is_other_form(spot, path, key):
                 spot[part] = _block(spot[part], path, key)
             spot = spot[part]

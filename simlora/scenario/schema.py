@@ -14,10 +14,14 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from simlora.scenario.field_types import (
     Fraction,
+    Gbps,
+    Latency,
     Name,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Rate,
+    Usd,
 )
 from simlora.scenario.presets import with_preset
 from simlora.scenario.strict import Strict
@@ -106,9 +110,9 @@ class Pool(Strict):
     """A pool of identical replicas; a replica is `tensor_parallel` GPUs serving one base model."""
 
     gpu: str
-    replicas: PositiveInt = 1
+    replicas: Annotated[int, Field(gt=0, le=10_000)] = 1
     tensor_parallel: PositiveInt = 1
-    usd_per_gpu_hour: NonNegativeFloat | None = None  # overrides the catalog's price
+    usd_per_gpu_hour: Usd | None = None  # overrides the catalog's price
 
 
 TargetSet = Literal["all-linear", "attention", "qv"]
@@ -144,7 +148,7 @@ class TenantGroup(Strict):
     tier: Name = "standard"
     adapters: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     adapter: AdapterShape = AdapterShape()
-    rate_rps_each: NonNegativeFloat | None = None
+    rate_rps_each: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] | None = None
 
 
 # --- engine ---------------------------------------------------------------------------------
@@ -231,7 +235,7 @@ class WarmTier(Strict):
 
     capacity_gb: NonNegativeFloat = 256.0
     eviction: str = "lru"
-    latency_s: NonNegativeFloat = 0.005
+    latency_s: Latency = 0.005
 
 
 class NvmeTier(Strict):
@@ -239,15 +243,15 @@ class NvmeTier(Strict):
 
     capacity_gb: NonNegativeFloat = 1000.0
     eviction: str = "lru"
-    latency_s: NonNegativeFloat = 0.01
-    bandwidth_gbps: PositiveFloat = 40.0
+    latency_s: Latency = 0.01
+    bandwidth_gbps: Gbps = 40.0
 
 
 class StoreTier(Strict):
     """Object storage."""
 
-    latency_s: NonNegativeFloat = 0.08
-    bandwidth_gbps: PositiveFloat = 0.8
+    latency_s: Latency = 0.08
+    bandwidth_gbps: Gbps = 0.8
 
 
 class Adapters(Strict):
@@ -269,7 +273,7 @@ class Adapters(Strict):
 class RateLimit(Strict):
     """Token bucket per tenant: `rps` sustained, `burst` at once; over it, 429 or a delay."""
 
-    rps: PositiveFloat
+    rps: Rate
     burst: PositiveInt = 1
     over_limit: Literal["reject", "delay"] = "reject"
 
@@ -282,7 +286,11 @@ class Gateway(Strict):
 
 
 class Sla(Strict):
-    """Promised bounds; None is no promise. Attainment counts requests within every bound."""
+    """Promised bounds; None is no promise. Attainment counts requests within every bound.
+
+    `availability`: share of completed among the requests that ended, or were still unanswered at
+    the end of the run although a bound on their time had passed.
+    """
 
     ttft_p99_s: PositiveFloat | None = None
     tpot_p99_s: PositiveFloat | None = None
@@ -291,11 +299,12 @@ class Sla(Strict):
 
 
 class Tier(Strict):
-    """An SLA tier: scheduling weight, promised bounds, price of one tenant a month."""
+    """An SLA tier: its promised bounds are judged. `weight` and `price_usd_month` (of one tenant)
+    are carried into the result's tiers; nothing is scheduled or billed by them."""
 
     weight: PositiveFloat = 1.0
     sla: Sla = Sla()
-    price_usd_month: NonNegativeFloat = 0.0
+    price_usd_month: Usd = 0.0
 
 
 class Timing(Strict):
@@ -315,7 +324,7 @@ class Run(Strict):
     """`warmup_s`: requests that arrive before it are simulated but not counted.
     `fast_forward: false` is the slow step-by-step reference. `report`: write report.html."""
 
-    warmup_s: NonNegativeFloat = 0.0
+    warmup_s: Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)] = 0.0
     fast_forward: bool = True
     report: bool = True
 
@@ -329,7 +338,11 @@ class UserCatalog(Strict):
 
 
 class Scenario(Strict):
-    """A whole question to the simulator."""
+    """A whole question to the simulator.
+
+    `load_scenario` and `with_overrides` tell a mistake as a UserError; made directly, a scenario
+    raises pydantic's ValidationError, and what does not fit together shows in `simulate`.
+    """
 
     name: Name
     description: str = ""

@@ -7,12 +7,16 @@ from typing import Annotated, Literal, get_args
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from simlora.scenario.field_types import (
+    Duration,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Rate,
     Tokens,
 )
 from simlora.scenario.strict import Strict, choice
+
+DEFAULT_DURATION_S = 600.0  # of synthetic traffic that neither a time nor a number of requests ends
 
 
 class Fixed(Strict):
@@ -81,7 +85,7 @@ Length = Annotated[
 class Zipf(Strict):
     """Request share of the k-th most popular adapter is proportional to k**-zipf."""
 
-    zipf: NonNegativeFloat
+    zipf: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
 Popularity = Annotated[
@@ -93,7 +97,7 @@ Popularity = Annotated[
 class CvShape(Strict):
     """`cv`: coefficient of variation of the gaps between arrivals."""
 
-    cv: PositiveFloat
+    cv: Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)]
 
 
 class GammaArrivals(Strict):
@@ -112,9 +116,9 @@ class MmppShape(Strict):
     """Two-state Markov-modulated Poisson process: mean rate kept, `burst_factor` times the calm
     rate while bursting, exponential sojourns."""
 
-    burst_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 5.0
-    calm_s: PositiveFloat = 60.0
-    burst_s: PositiveFloat = 10.0
+    burst_factor: Annotated[float, Field(gt=1, le=10_000, allow_inf_nan=False)] = 5.0
+    calm_s: Annotated[Duration, Field(ge=0.001)] = 60.0
+    burst_s: Annotated[Duration, Field(ge=0.001)] = 10.0
 
 
 class MmppArrivals(Strict):
@@ -126,8 +130,8 @@ class MmppArrivals(Strict):
 class DiurnalShape(Strict):
     """Poisson whose rate swings as a sine: peak over trough is `peak_to_trough`."""
 
-    period_s: PositiveFloat = 86_400.0
-    peak_to_trough: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.0
+    period_s: Duration = 86_400.0
+    peak_to_trough: Annotated[float, Field(ge=1, le=1_000_000, allow_inf_nan=False)] = 3.0
     peak_at_s: NonNegativeFloat = 43_200.0
 
 
@@ -142,7 +146,7 @@ class BurstShape(Strict):
 
     tenant: str
     start_s: NonNegativeFloat
-    duration_s: PositiveFloat
+    duration_s: Duration
     requests: PositiveInt
 
 
@@ -158,8 +162,8 @@ class SessionShape(Strict):
     times exponential with mean `think_time_s`. `shared_prefix_tokens`: system prompt of the
     tenant, equal in all its sessions."""
 
-    turns_mean: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 4.0
-    think_time_s: PositiveFloat = 30.0
+    turns_mean: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] = 4.0
+    think_time_s: Duration = 30.0
     max_context_tokens: Tokens = 8192
     shared_prefix_tokens: Annotated[int, Field(ge=0, le=100_000_000)] = 0
 
@@ -201,14 +205,15 @@ class Workload(Strict):
 
     With `trace`, `rate_scale` replays it that many times faster and `duration_s`, if given, stops
     it early; with `source: synthetic`, `duration_s` (default 600) or `max_requests` ends it.
+    `on_end: discard` cuts what is unfinished when the arrivals end, `drain` lets it complete.
     """
 
     source: Literal["synthetic"] = "synthetic"
     trace: str | None = None
-    rate_scale: PositiveFloat = 1.0
-    duration_s: PositiveFloat | None = None
+    rate_scale: Rate = 1.0
+    duration_s: Duration | None = None
     max_requests: PositiveInt | None = None
-    rate_rps: PositiveFloat | None = None
+    rate_rps: Rate | None = None
     popularity: Popularity = Zipf(zipf=1.0)
     arrivals: Arrivals = "poisson"
     prompt_tokens: Length = "sharegpt"

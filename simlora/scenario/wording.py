@@ -68,7 +68,7 @@ def _must_be(what: str) -> Callable[[Any, dict[str, Any]], str]:
 
 
 def _bounded(words: str, key: str) -> Callable[[Any, dict[str, Any]], str]:
-    return lambda value, context: f"must be {words} {context[key]:g}, not {given(value)}"
+    return lambda value, context: f"must be {words} {context[key]:.15g}, not {given(value)}"
 
 
 _NAME = "made of letters, digits, dots, dashes and underscores, and begin with a letter or digit"

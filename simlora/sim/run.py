@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from simlora import __version__
 from simlora.errors import UserError
@@ -16,54 +16,71 @@ from simlora.scenario.deployment import Deployment, expand
 from simlora.scenario.loading import dump_resolved
 from simlora.scenario.schema import Scenario
 from simlora.sim.facts import gather_facts
+from simlora.sim.output import growing_result
 from simlora.sim.simulation import Progress, Simulation
 from simlora.timing.select import timing_hash
+from simlora.workload.blocks import Traffic
 from simlora.workload.traffic import open_traffic
 
 
 def simulate(
-    scenario: Scenario, *, out: Path | None = None, progress: Progress | None = None
+    scenario: Scenario, *, out: str | Path | None = None, progress: Progress | None = None
 ) -> Result:
     """Simulate a scenario.
 
-    The result files go to the directory `out`, all at once at the end, so that an earlier result
-    there is lost only for a new one; without `out` they live as long as the Result does. Ctrl-C
-    ends the run early: the result then says so.
+    The result files go to the directory `out` when all of them are complete, so that an earlier
+    result there is lost only for a new one; without `out` they live as long as the Result does.
+    Ctrl-C ends the run early: the result then says so.
 
-    Raises UserError for whatever is wrong with the scenario or its trace.
+    Raises UserError for whatever is wrong with the scenario or its trace, for a run that measures
+    nothing, and if `out` cannot be written to.
     """
     started_s = time.perf_counter()
     deployment = expand(scenario)
     traffic = open_traffic(deployment)
-    working = _working_directory(out)
-    try:
-        recorder = Recorder(deployment, Path(working.name), warmup_s=scenario.run.warmup_s)
-        simulation = Simulation(deployment, traffic, recorder)
-        interrupted = simulation.run(progress)
-        recorder.flush()
-        wall_s = time.perf_counter() - started_s
-        _write_resolved(deployment, simulation, Path(working.name))
-        facts = gather_facts(deployment, simulation, wall_s, interrupted)
-        result = recorder.close(facts, working)
-        if out is None:
-            return result
-        _move(Path(working.name), out)
-        working.cleanup()
-        return Result(out, result.summary)
-    except BaseException:
-        working.cleanup()
-        raise
-
-
-def _working_directory(out: Path | None) -> TemporaryDirectory[str]:
-    """Where the files grow: beside `out`, so that they can be moved there."""
     if out is None:
-        return scratch_directory()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        return TemporaryDirectory(dir=out, prefix=".unfinished-")
-    except OSError as error:
-        raise UserError(f"{out}: cannot write results there: {error.strerror or error}") from None
+        owner = scratch_directory()
+        try:
+            return _run(deployment, traffic, Path(owner.name), progress, started_s, owner)
+        except BaseException:
+            owner.cleanup()
+            raise
+    with growing_result(Path(out)) as working:
+        summary = _run(deployment, traffic, working, progress, started_s).summary
+    return Result(Path(out), summary)
+
+
+def _run(
+    deployment: Deployment,
+    traffic: Traffic,
+    directory: Path,
+    progress: Progress | None,
+    started_s: float,
+    owner: TemporaryDirectory[str] | None = None,
+) -> Result:
+    warmup_s = deployment.scenario.run.warmup_s
+    recorder = Recorder(deployment, directory, warmup_s=warmup_s)
+    simulation = Simulation(deployment, traffic, recorder)
+    interrupted = simulation.run(progress)
+    recorder.flush()
+    wall_s = time.perf_counter() - started_s
+    _write_resolved(deployment, simulation, directory)
+    facts = gather_facts(deployment, simulation, wall_s, interrupted)
+    result = recorder.close(facts, owner)
+    if not interrupted:
+        _check_measured(result.summary, warmup_s)
+    return result
+
+
+def _check_measured(summary: dict[str, Any], warmup_s: float) -> None:
+    offered = summary["requests"]["offered"]
+    if not offered:
+        raise UserError("workload: no request arrives before it ends, so nothing is measured")
+    if not any(tier["requests"]["offered"] for tier in summary["tiers"].values()):
+        raise UserError(
+            f"run.warmup_s: all {offered:,} requests arrive in the warm-up of {warmup_s:g} s, so "
+            "nothing is measured"
+        )
 
 
 def _write_resolved(deployment: Deployment, simulation: Simulation, directory: Path) -> None:
@@ -71,10 +88,3 @@ def _write_resolved(deployment: Deployment, simulation: Simulation, directory: P
     header = f"simlora {__version__}\ntiming {timing_hash(simulation.timings)}"
     text = dump_resolved(deployment.scenario, header)
     (directory / files.RESOLVED_SCENARIO).write_text(text, encoding="utf-8", newline="\n")
-
-
-def _move(source: Path, target: Path) -> None:
-    """Replace an earlier result's files, its report included, by those of this run."""
-    (target / files.REPORT).unlink(missing_ok=True)
-    for path in sorted(source.iterdir()):
-        os.replace(path, target / path.name)

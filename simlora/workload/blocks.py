@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from simlora.scenario.traffic import Workload
+
 BLOCK_ROWS = 16_384  # most rows of a block
+DEFAULT_PREFIX_BLOCK_TOKENS = 64
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,6 +38,26 @@ class RequestBlock:
 
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+
+class End:
+    """The end of a stream: at `duration_s` or after `max_requests`, whichever comes first."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.reached = False
+        self._duration_s = workload.duration_s
+        self._left = workload.max_requests
+
+    def rows(self, arrival_s: Floats) -> int:
+        """How many of the next arrivals are still to come; `reached` when they are the last."""
+        count = len(arrival_s)
+        if self._duration_s is not None:
+            count = int(np.searchsorted(arrival_s, self._duration_s))
+        if self._left is not None:
+            count = min(count, self._left)
+            self._left -= count
+        self.reached = count < len(arrival_s) or self._left == 0
+        return count
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,14 @@
 * `azure-conv`, `azure-code`: quantiles of the Azure LLM inference trace 2023 (see the data file).
 * `sharegpt`: reconstructed, for the data set itself is not at hand. Benchmarks of vLLM, and the
   multi-LoRA measurements of the Barcelona Supercomputing Center (arXiv 2508.08343), sample ShareGPT
-  V3 so that the prompt has 4 to 1,024 tokens and prompt and answer at most 2,048; the latter report
-  means of about 222.9 prompt and 199.9 answer tokens. The preset is a lognormal truncated to 4 ..
-  1,024 (prompt) and 1 .. 1,024 (answer, so that the sum holds) with these means; the widths (sigma
-  1.4 and 1.2, hence medians of 138 and 126) are an assumption.
+  V3 so that the prompt has 4 to 1,024 tokens and prompt and answer at most 2,048. Of the latter,
+  requests completed by Llama-3.1-8B and Qwen2.5-7B have means of 223.3 prompt and 193.9 and 190.7
+  answer tokens (some answers end before the reference's), and a running request holds 352 tokens of
+  KV cache on average, whatever the load. The preset is a lognormal truncated to 4 .. 1,024, for
+  prompts with a mean of 223.3 and a width that is an assumption (sigma 1.4, hence a median of 138).
+  For answers the mean is 192.3, and the width such that the tokens held, E[answer * (prompt +
+  answer / 2)] / E[answer], are 352. In the source long prompts rather go with short answers; here,
+  where both are independent, the width of answers (sigma 0.55) stands for that too.
 
 Prompt and answer are drawn independently: their correlation in the sources is not kept.
 """
@@ -46,10 +50,10 @@ class TruncatedLognormal:
         return probabilities, np.array([self.low, *tokens, self.high], dtype=np.float64)
 
 
-# mu is fitted to the means above.
+# mu is fitted to the means above, the answers' sigma to the tokens held.
 SHAREGPT = {
-    "prompt_tokens": TruncatedLognormal(mu=5.0828, sigma=1.4, low=4, high=1024),
-    "output_tokens": TruncatedLognormal(mu=4.9061, sigma=1.2, low=1, high=1024),
+    "prompt_tokens": TruncatedLognormal(mu=5.0853, sigma=1.4, low=4, high=1024),
+    "output_tokens": TruncatedLognormal(mu=5.1117, sigma=0.546, low=4, high=1024),
 }
 
 

@@ -12,11 +12,19 @@ import numpy as np
 
 from simlora.errors import UserError
 from simlora.scenario.deployment import Deployment
-from simlora.workload.blocks import Ints, RequestBlock, Tokens, Traffic
+from simlora.workload.blocks import (
+    DEFAULT_PREFIX_BLOCK_TOKENS,
+    End,
+    Ints,
+    RequestBlock,
+    Tokens,
+    Traffic,
+)
 from simlora.workload.tables import Place
 from simlora.workload.trace import TraceRows, open_trace
 
-DEFAULT_PREFIX_BLOCK_TOKENS = 64  # of a trace without hashes, where it has no meaning
+# A first arrival this late (three years) is a date: seconds, or finer, since 1970.
+_DATE_S = 1e8
 
 
 def replay(deployment: Deployment, path: Path) -> Traffic:
@@ -25,7 +33,8 @@ def replay(deployment: Deployment, path: Path) -> Traffic:
 
     Raises:
         UserError: a file that is no trace (also while streaming: a bad row, or a tenant or adapter
-            that the scenario does not have), or prefix blocks that the KV blocks do not divide.
+            that the scenario does not have), arrivals that are dates, or prefix blocks that the KV
+            blocks do not divide.
     """
     workload = deployment.scenario.workload
     trace = open_trace(path, workload.prefix_block_tokens)
@@ -39,23 +48,21 @@ def replay(deployment: Deployment, path: Path) -> Traffic:
 
     def blocks() -> Iterator[RequestBlock]:
         names = _Names(deployment, path)
-        left = workload.max_requests
+        end = End(workload)
         for place, rows in trace.rows():
+            if place.first_row == 0 and rows.arrival_s[0] >= _DATE_S:
+                raise UserError(
+                    f"{place.at(0)}: arrival_s is {rows.arrival_s[0]:.15g}, which looks like a "
+                    "date, but it counts seconds from the start of the trace; "
+                    f"`simlora trace import {path.suffix[1:]} {path} --out FILE` makes it so"
+                )
             block = names.block(rows, place)
             if workload.rate_scale != 1.0:
                 block.arrival_s = block.arrival_s / workload.rate_scale
-            count = len(block)
-            if workload.duration_s is not None:
-                count = int(np.searchsorted(block.arrival_s, workload.duration_s))
-            if left is not None:
-                count = min(count, left)
-                left -= count
-            if count < len(block):
-                if count:
-                    yield _head(block, count)
-                return
-            yield block
-            if left == 0:
+            count = end.rows(block.arrival_s)
+            if count:
+                yield block if count == len(block) else _head(block, count)
+            if end.reached:
                 return
 
     total = trace.total_rows if workload.duration_s is None else None

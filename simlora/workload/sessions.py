@@ -10,6 +10,7 @@ dropped and only the tenant's shared prefix and the new message are sent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
@@ -20,13 +21,15 @@ import numpy as np
 from simlora.errors import UserError
 from simlora.scenario.deployment import Deployment
 from simlora.scenario.traffic import SessionShape
-from simlora.workload.blocks import BLOCK_ROWS, Floats, Ints, RequestBlock, Tokens
+from simlora.workload.blocks import BLOCK_ROWS, End, Floats, Ints, RequestBlock, Tokens
 from simlora.workload.lengths import LengthSampler, length_sampler
 from simlora.workload.popularity import Targets, targets_of
 from simlora.workload.randomness import Purpose, stream
 
 # Sessions older than this many mean lengths at time 0 are left out: 0.03 % of the turns.
 _HISTORY_LENGTHS = 8.0
+_LEAST_SESSIONS = 256  # drawn at a time
+MOST_TURNS_GOING_ON = 2_000_000  # of all conversations at one instant, 56 bytes each
 
 
 @dataclass(slots=True)
@@ -58,7 +61,8 @@ def session_requests(
     """Return the opener of a stream of turns with prefix hashes.
 
     Raises:
-        UserError: a shared prefix that leaves no room for a message and an answer.
+        UserError: a shared prefix that leaves no room for a message and an answer, or too many
+            turns that are still to come in conversations that go on.
     """
     if shape.shared_prefix_tokens + 2 > shape.max_context_tokens:
         raise UserError(
@@ -67,27 +71,30 @@ def session_requests(
             f"max_context_tokens ({shape.max_context_tokens})"
         )
     workload = deployment.scenario.workload
+    targets = targets_of(deployment)
+    going_on = targets.rate_rps * shape.think_time_s * (shape.turns_mean - 1)
+    if going_on > MOST_TURNS_GOING_ON:
+        raise UserError(
+            f"workload.arrivals.sessions: at {targets.rate_rps:g} turns a second, with turns_mean "
+            f"{shape.turns_mean:g} and think_time_s {shape.think_time_s:g}, {going_on:,.0f} turns "
+            f"are still to come at any time; allowed is {MOST_TURNS_GOING_ON:,}"
+        )
     factory = _SessionFactory(
         shape,
-        targets_of(deployment),
+        targets,
         length_sampler(workload.prompt_tokens, "prompt_tokens"),
         length_sampler(workload.output_tokens, "output_tokens"),
         deployment.scenario.seed,
     )
 
     def blocks() -> Iterator[RequestBlock]:
-        left = workload.max_requests
-        for turns in _in_order(factory.chunks()):
-            count = len(turns)
-            if workload.duration_s is not None:
-                count = int(np.searchsorted(turns.arrival_s, workload.duration_s))
-            if left is not None:
-                count = min(count, left)
-                left -= count
+        end = End(workload)
+        for turns in _in_order(factory.chunks(), workload.duration_s):
+            count = end.rows(turns.arrival_s)
             for first in range(0, count, BLOCK_ROWS):
                 rows = turns.take(slice(first, min(first + BLOCK_ROWS, count)))
                 yield _block(rows, shape, prefix_block_tokens)
-            if count < len(turns) or left == 0:
+            if end.reached:
                 return
 
     return blocks
@@ -112,7 +119,7 @@ class _SessionFactory:
         prompts, outputs = draw(Purpose.PROMPT_TOKENS), draw(Purpose.OUTPUT_TOKENS)
         rate = self.targets.rate_rps / shape.turns_mean
         clock = -_HISTORY_LENGTHS * (shape.turns_mean - 1) * shape.think_time_s
-        batch = max(1, int(BLOCK_ROWS / shape.turns_mean))
+        batch = max(_LEAST_SESSIONS, int(BLOCK_ROWS / shape.turns_mean))
         sessions = conversations = 0
         while True:
             start_s = clock + np.cumsum(starts.standard_exponential(batch)) / rate
@@ -171,10 +178,13 @@ class _SessionFactory:
         return spoken, answered, restarts
 
 
-def _in_order(chunks: Iterator[tuple[float, Turns]]) -> Iterator[Turns]:
-    """Yield turns in order of arrival; those of sessions still going on wait their turn."""
+def _in_order(chunks: Iterator[tuple[float, Turns]], duration_s: float | None) -> Iterator[Turns]:
+    """Yield turns in order of arrival; those of sessions still going on wait their turn, unless
+    they are not to come before `duration_s`."""
+    end_s = math.inf if duration_s is None else duration_s
     waiting: Turns | None = None
-    for horizon_s, turns in chunks:
+    for horizon_s, drawn in chunks:
+        turns = drawn.take(drawn.arrival_s < end_s)
         waiting = turns if waiting is None else waiting.joined(turns)
         waiting = waiting.take(np.argsort(waiting.arrival_s, kind="stable"))
         # A turn's time is its session's start plus a difference of sums: right to 1e-9 s or so.
@@ -182,6 +192,8 @@ def _in_order(chunks: Iterator[tuple[float, Turns]]) -> Iterator[Turns]:
         if ready:
             yield waiting.take(slice(0, ready))
             waiting = waiting.take(slice(ready, None))
+        if horizon_s - 1e-6 >= end_s:
+            return
 
 
 def _block(turns: Turns, shape: SessionShape, block_tokens: int) -> RequestBlock:

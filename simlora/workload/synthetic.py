@@ -12,7 +12,7 @@ from simlora.errors import UserError
 from simlora.scenario.deployment import Deployment
 from simlora.scenario.traffic import BurstArrivals, BurstShape
 from simlora.workload.arrivals import arrival_process
-from simlora.workload.blocks import BLOCK_ROWS, Floats, RequestBlock, Tokens
+from simlora.workload.blocks import BLOCK_ROWS, End, Floats, RequestBlock, Tokens
 from simlora.workload.lengths import length_sampler
 from simlora.workload.popularity import Targets, targets_of
 from simlora.workload.randomness import Purpose, stream
@@ -65,7 +65,9 @@ def independent_requests(deployment: Deployment) -> Callable[[], Iterator[Reques
             extra = _burst_calls(bursts, deployment, targets)
             calls = _merged(calls, extra)
         prompts, outputs = open_stream(Purpose.PROMPT_TOKENS), open_stream(Purpose.OUTPUT_TOKENS)
-        for chunk in _cut(calls, workload.duration_s, workload.max_requests):
+        end = End(workload)
+        for whole in calls:
+            chunk = whole[: end.rows(whole.arrival_s)]
             for first in range(0, len(chunk), BLOCK_ROWS):
                 part = chunk[first : first + BLOCK_ROWS]
                 count = len(part)
@@ -78,6 +80,8 @@ def independent_requests(deployment: Deployment) -> Callable[[], Iterator[Reques
                     session=np.full(count, -1, dtype=np.int64),
                     priority=np.zeros(count, dtype=np.int16),
                 )
+            if end.reached:
+                return
 
     return blocks
 
@@ -89,7 +93,11 @@ def _base_calls(
 ) -> Iterator[Calls]:
     random = open_stream(Purpose.TARGETS)
     last = 0.0
-    for chunk in times:
+    for given in times:
+        try:
+            chunk = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise UserError("workload.arrivals: the process must yield arrays of seconds") from None
         if len(chunk) == 0:
             continue
         if not (chunk[0] >= last and bool(np.all(np.diff(chunk) >= 0))):
@@ -129,20 +137,3 @@ def _merged(base: Iterator[Calls], extra: Calls) -> Iterator[Calls]:
             np.concatenate([calls.tenant for calls in pair])[order],
             np.concatenate([calls.adapter for calls in pair])[order],
         )
-
-
-def _cut(
-    calls: Iterator[Calls], duration_s: float | None, max_requests: int | None
-) -> Iterator[Calls]:
-    """End the stream at `duration_s` or after `max_requests`, whichever comes first."""
-    left = max_requests
-    for chunk in calls:
-        count = len(chunk)
-        if duration_s is not None:
-            count = int(np.searchsorted(chunk.arrival_s, duration_s))
-        if left is not None:
-            count = min(count, left)
-            left -= count
-        yield chunk[:count]
-        if count < len(chunk) or left == 0:
-            return

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simlora.errors import UserError
+from simlora.scenario.problems import did_you_mean
 from simlora.workload.blocks import Floats, Ints, Tokens
 from simlora.workload.columns import (
     Lists,
@@ -90,6 +91,7 @@ def open_trace(path: Path, prefix_block_tokens: int | None = None) -> Trace:
             "names tenants where a trace has none"
         )
     table.require(REQUIRED_COLUMNS)
+    _refuse_unknown(table)
     if table.rows == 0:
         raise UserError(f"{path}: the trace has no rows")
     block = _block_tokens(table, prefix_block_tokens)
@@ -142,6 +144,17 @@ def check_order(arrival_s: Floats, last_s: float, place: Place) -> None:
             f"{place.at(row)}: arrival_s is {arrival_s[row]}, earlier than {before} in the row "
             "before it; rows must be in order of arrival"
         )
+
+
+def _refuse_unknown(table: Table) -> None:
+    """A misspelt optional column would silently count for nothing."""
+    known = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
+    for name in table.columns:
+        if name not in known:
+            raise UserError(
+                f"{table.path}: unknown column {name}; {did_you_mean(name, known)}; "
+                "`simlora trace import csv|parquet` leaves out what is not wanted"
+            )
 
 
 def _block_tokens(table: Table, asked: int | None) -> int | None:

@@ -6,13 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from simlora.scenario.deployment import Deployment
-from simlora.scenario.traffic import SessionArrivals, SessionShape
-from simlora.workload.blocks import Traffic
+from simlora.scenario.traffic import DEFAULT_DURATION_S, SessionArrivals, SessionShape
+from simlora.workload.blocks import DEFAULT_PREFIX_BLOCK_TOKENS, Traffic
 from simlora.workload.sessions import session_requests
 from simlora.workload.synthetic import independent_requests
-
-DEFAULT_DURATION_S = 600.0
-DEFAULT_PREFIX_BLOCK_TOKENS = 64
 
 
 def open_traffic(deployment: Deployment) -> Traffic:

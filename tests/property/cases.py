@@ -111,6 +111,8 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
         "store": {"latency_s": 0.02},
         "hot": {},
     }
+    if adapters["cold_start"] != "wait" and not adapters["warm"]["capacity_gb"]:
+        adapters["warm"]["capacity_gb"] = 0.003
     limit = draw(st.sampled_from([None, 1, 2, 4]))
     if slots if slots is not None else draw(st.booleans()):
         limit = limit or 3

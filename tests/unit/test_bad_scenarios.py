@@ -148,12 +148,39 @@ WRONG_LINES: list[tuple[int, str, str, str]] = [
         "2 pinned adapters leave no room",
     ),
     (8, "adapters: {cold_start: [wait]}", "adapters.cold_start", "not a list"),
-    (8, "adapters: {store: {bandwidth_gbps: 0}}", "adapters.store.bandwidth_gbps", "than 0"),
+    (8, "adapters: {store: {bandwidth_gbps: 0}}", "adapters.store.bandwidth_gbps", "0.0001"),
+    (8, "adapters: {store: {latency_s: 1e308}}", "adapters.store.latency_s", "at most 86400,"),
+    (
+        8,
+        "adapters: {cold_start: reject, warm: {capacity_gb: 0}}",
+        "adapters.cold_start",
+        "adapters.warm.capacity_gb is 0",
+    ),
     (8, "gateway: {rate_limits: {gld: {rps: 1}}}", "gateway.rate_limits.gld", "mean gold?"),
     (8, "gateway: {rate_limits: {gold: {burst: 1}}}", "gateway.rate_limits.gold.rps", "missing"),
     (8, "tiers: {gold: {sla: {availability: 2}}}", "tiers.gold.sla.availability", "at most 1"),
     (8, "tiers: {g old: {}}", "tiers.g old", "letters, digits"),
     (8, "tiers: [gold]", "tiers", "must be a mapping of fields, not a list"),
+    (4, "  - {gpu: h100-80gb, replicas: 40000}", "fleet.0.replicas", "at most 10000, not 40000"),
+    (
+        7,
+        "workload: {rate_rps: 3, arrivals: {gamma: {cv: 1e6}}}",
+        "workload.arrivals.gamma.cv",
+        "100",
+    ),
+    (
+        7,
+        "workload: {rate_rps: 3, arrivals: {mmpp: {calm_s: 1e-4}}}",
+        "workload.arrivals.mmpp.calm_s",
+        "at least 0.001",
+    ),
+    (
+        7,
+        "workload: {rate_rps: 3, arrivals: {sessions: {turns_mean: 100000}}}",
+        "workload.arrivals.sessions.turns_mean",
+        "at most 1000, not 100000",
+    ),
+    (7, "workload: {rate_rps: 3, duration_s: 1e10}", "workload.duration_s", "at most 1000000000"),
     (8, "run: {warmup_s: 60}", "run.warmup_s", "less than workload.duration_s (60)"),
     (8, "seed: -1", "seed", "at least 0"),
     (8, "catalog: {gpus: {my-gpu: {memory_gib: 80}}}", "catalog.gpus.my-gpu.bf16_tflops", "miss"),
@@ -259,6 +286,7 @@ def test_of_several_mistakes_the_first_in_the_file_is_told(tmp_path: Path) -> No
     [
         ("{", "config.json:1: is not valid JSON"),
         ("[]", "must be a JSON object"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"model_type": "gpt2"}', 'model_type is "gpt2", but only llama, qwen2, mistral'),
         ('{"model_type": "llama", "hidden_size": 64}', "is missing"),
         ('{"model_type": "llama", "mlp_bias": true}', "mlp_bias is true"),
@@ -277,3 +305,31 @@ def test_an_override_is_named_instead_of_a_line(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     with pytest.raises(UserError, match=r"^--set fleet\.0\.gpu: no GPU \"h20\": did you mean h200"):
         load_scenario(path, {"fleet.0.gpu": "h20"}, option="--set ")
+
+
+def test_an_override_that_makes_a_block_is_named_instead_of_a_line(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    with pytest.raises(UserError, match=r"^--set foo: unknown field"):
+        load_scenario(path, {"foo.bar": 1}, option="--set ")
+
+
+def test_a_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    scenario = load_scenario(write(tmp_path, GOOD))
+    with pytest.raises(UserError, match=r"a text like fleet\.0\.replicas, not 1"):
+        scenario.with_overrides({1: 2})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    "workload",
+    ["workload: {rate_rps: 3}", "workload: {trace: t.parquet, duration_s: 500}"],
+)
+def test_the_warmup_must_end_before_the_arrivals(tmp_path: Path, workload: str) -> None:
+    path = write(tmp_path, with_line(7, workload) + "run: {warmup_s: 600}\n")
+    assert "run.warmup_s: must be less than workload.duration_s" in complaint(path)
+
+
+def test_many_pools_may_not_have_too_many_replicas_together(tmp_path: Path) -> None:
+    two = "  - {gpu: h100-80gb, replicas: 6000}\n" * 2
+    assert "fleet: 12,000 replicas are more than 10,000" in complaint(
+        write(tmp_path, with_line(4, two.rstrip()))
+    )

@@ -104,6 +104,15 @@ def missing(directory: Path) -> Path:
 
 # What is wrong: how the file is made, and what the sentence must say.
 BAD_TRACES: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "unknown column": (
+        parquet(prefix_hash=[[1]] * 3),
+        "unknown column prefix_hash; did you mean prefix_hashes?",
+    ),
+    "a column of one's own": (parquet(foo=[1, 2, 3]), "unknown column foo; allowed: arr"),
+    "dates": (
+        parquet(arrival_s=[1.7e9, 1.7e9 + 1, 1.7e9 + 2]),
+        "row 1: arrival_s is 1700000000, which looks like a date",
+    ),
     "no such file": (missing, "nowhere.parquet"),
     "a directory": (directory_of_that_name, "not a file"),
     "empty file": (raw("t.parquet", b""), "is empty"),

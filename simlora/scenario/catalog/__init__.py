@@ -57,18 +57,16 @@ def load_gpu(name: str, user_catalog: UserCatalog = _EMPTY) -> GpuSpec:
     return _build(GpuSpec, name, "gpus", user_catalog.gpus)
 
 
-def load_model(
-    choice: ModelChoice, user_catalog: UserCatalog = _EMPTY, base_dir: Path | None = None
-) -> ModelSpec:
+def load_model(choice: ModelChoice, user_catalog: UserCatalog = _EMPTY) -> ModelSpec:
     """The shapes of a model, by catalog name or from a Hugging Face `config.json`.
 
-    A relative path starts from `base_dir` (default: the current directory). Raises UserError.
+    Raises UserError.
     """
     name = choice.name
     if name in user_catalog.models or name in _shipped("models"):
         return _build(ModelSpec, name, "models", user_catalog.models)
     if is_config_path(name):
-        return read_config((base_dir or Path()) / name)
+        return read_config(Path(name))
     raise UserError(
         f'no model "{name}": {did_you_mean(name, model_names(user_catalog))}, '
         "or a path to a Hugging Face config.json"

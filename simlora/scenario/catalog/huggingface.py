@@ -51,6 +51,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: is not valid JSON: {error.msg}") from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply for a config.json") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: must be a JSON object, not {given(config)}")
     return config

@@ -43,12 +43,16 @@ class Mmpp:
             units = last + np.cumsum(arrivals.standard_exponential(BLOCK_ROWS))
             last = float(units[-1])
             while expected[-1] < last:
+                # Yielded as far as the sojourns go: however short they are, little is kept.
+                known = int(np.searchsorted(units, expected[-1], side="right"))
+                yield np.interp(units[:known], expected, clock)
+                units = units[known:]
                 sojourns = modulation.standard_exponential(2 * _SOJOURNS) * means_s
-                clock = np.append(clock, clock[-1] + np.cumsum(sojourns))
-                expected = np.append(expected, expected[-1] + np.cumsum(sojourns * rates))
+                clock = np.concatenate([clock[-1:], clock[-1] + np.cumsum(sojourns)])
+                expected = np.concatenate(
+                    [expected[-1:], expected[-1] + np.cumsum(sojourns * rates)]
+                )
             yield np.interp(units, expected, clock)
-            passed = int(np.searchsorted(expected, last)) - 1
-            clock, expected = clock[passed:], expected[passed:]
 
 
 class Diurnal:

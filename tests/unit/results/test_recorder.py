@@ -104,9 +104,46 @@ def test_promises_are_judged(tmp_path: Path) -> None:
     assert tier["sla_attainment"] == pytest.approx(6 / 9)
     assert tier["goodput_rps"] == pytest.approx(0.6)
     assert tier["sla"]["ttft_p99_s"]["met"] is False
-    assert tier["sla"]["availability"] == {"promised": 0.99, "measured": 7 / 8, "met": False}
+    assert tier["sla"]["availability"] == {"promised": 0.99, "measured": 7 / 9, "met": False}
+    assert (tier["weight"], tier["price_usd_month"]) == (10.0, 0.0)
     assert result.summary["tiers"]["free"]["sla_attainment"] is None
     assert result.tenants["sla_attainment"][0] == pytest.approx(6 / 9)
+
+
+def test_requests_that_never_got_an_answer_break_the_percentile(tmp_path: Path) -> None:
+    of = deployment()
+    within = [completed(of, i, 0.0, 0, queue_s=0.1) for i in range(97)]
+    overdue = [ended(of, 97 + i, 0.0, 0, WAITING) for i in range(3)]
+    ttft = record(of, tmp_path, within + overdue, 10.0).summary["tiers"]["platinum"]["sla"]
+    assert ttft["ttft_p99_s"] == {"promised": 0.5, "measured": None, "met": False}
+    none = record(of, tmp_path / "none", overdue, 10.0).summary["tiers"]["platinum"]["sla"]
+    assert none["ttft_p99_s"]["met"] is False
+    assert none["availability"] == {"promised": 0.99, "measured": 0.0, "met": False}
+
+
+def test_a_tier_whose_requests_mostly_did_not_complete_meets_nothing(tmp_path: Path) -> None:
+    of = deployment()
+    answered = [completed(of, i, 9.0 - i, 0) for i in range(5)]
+    young = [ended(of, 5 + i, 9.9, 0, WAITING) for i in range(20)]
+    result = record(of, tmp_path, answered + young, 10.0)
+    tier = result.summary["tiers"]["platinum"]
+    assert tier["sla"]["ttft_p99_s"]["measured"] == pytest.approx(0.04)
+    assert tier["sla"]["ttft_p99_s"]["met"] is None
+    assert tier["sla"]["availability"] == {"promised": 0.99, "measured": None, "met": None}
+    assert tier["sla_attainment"] is None
+    assert result.tenants["sla_attainment"].isna().all()
+
+
+def test_without_a_bound_on_time_the_slowest_completed_one_says_what_is_late(
+    tmp_path: Path,
+) -> None:
+    of = deployment(tiers={"platinum": {"sla": {"availability": 0.99}}, "free": {}})
+    answered = [completed(of, i, 0.0, 0, queue_s=i / 10) for i in range(10)]  # 1.94 s at most
+    late = [ended(of, 10, 8.0, 0, WAITING)]
+    young = [ended(of, 11, 8.1, 0, WAITING)]
+    tier = record(of, tmp_path, answered + late + young, 10.0).summary["tiers"]["platinum"]
+    assert tier["sla"]["availability"]["measured"] == pytest.approx(10 / 11)
+    assert tier["sla_attainment"] == pytest.approx(10 / 11)
 
 
 def test_the_tenants_bills_add_up_to_the_fleets(tmp_path: Path) -> None:

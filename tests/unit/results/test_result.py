@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from simlora.cli.tables import summary_table
 from simlora.errors import UserError
+from simlora.report import html, write_report
 from simlora.results import load_result
 from simlora.results.result import Result, scratch_directory
+from simlora.results.wellformed import flaw
 from tests.unit.results.recorded import busy_run
 
 
@@ -59,10 +65,46 @@ def test_what_is_no_result_is_refused(saved: Result, tmp_path: Path) -> None:
     (place / "requests.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(UserError, match=r"requests\.parquet: cannot be read"):
         _ = load_result(place).requests
-    for text, sentence in (("{", "is not JSON"), ("[]", "is not the summary of a run")):
+    for text, sentence in (
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "is not the summary of a run"),
+        ('{"requests": {}}', r"not the summary of a run: requests\.offered is missing"),
+    ):
         (place / "summary.json").write_text(text)
         with pytest.raises(UserError, match=sentence):
             load_result(place)
+
+
+def test_each_missing_part_of_a_summary_is_told(
+    saved: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "_figures", lambda *_: "")  # they take a second
+    place = saved.save(tmp_path / "run")
+
+    def dotted(data: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        for key, value in data.items():
+            yield (*above, key)
+            if isinstance(value, dict):
+                yield from dotted(value, (*above, key))
+
+    told = 0
+    for *above, key in dotted(saved.summary):
+        broken = json.loads((saved.directory / "summary.json").read_text())
+        part = broken
+        for name in above:
+            part = part[name]
+        del part[key]
+        (place / "summary.json").write_text(json.dumps(broken))
+        if flaw(broken):
+            told += 1
+            with pytest.raises(UserError, match="is missing or of another kind"):
+                load_result(place)
+        else:
+            result = load_result(place)
+            write_report(result)
+            summary_table(result.summary)
+    assert told > 100
 
 
 def test_recording_imports_neither_pandas_nor_matplotlib(tmp_path: Path) -> None:

@@ -50,3 +50,17 @@ def test_counts_between_instants_add_up(tmp_path: Path) -> None:
     early = timeline[timeline["time_s"] <= 1450]
     assert early["arrived"].sum() == pytest.approx(500, abs=1)
     assert set(timeline.groupby("replica")["arrived"].sum()) == {500}
+
+
+@pytest.mark.parametrize("span_s", [3.0, 1000.0])
+def test_what_comes_after_the_last_sample_is_in_the_last_row(tmp_path: Path, span_s: float) -> None:
+    of = deployment()
+    recorder = Recorder(of, tmp_path, warmup_s=0.0)
+    for time_s in (0.0, span_s / 2):
+        for replica in range(2):
+            recorder.sample(time_s, replica, 0, 0, 0, 0, 0, 0, 0)
+    recorder.pending += [completed(of, index, span_s - 2.0) for index in range(10)]
+    timeline = recorder.close(facts(span_s)).timeline
+    assert timeline["arrived"].sum() == timeline["completed"].sum() == 10
+    assert timeline["arrived"].tolist()[-2:] == [5, 5]
+    assert timeline["output_tokens"].sum() == 110

@@ -129,7 +129,7 @@ QWEN = {
 def test_a_hugging_face_config_gives_the_same_model_as_the_catalog(tmp_path: Path) -> None:
     (tmp_path / "Qwen").mkdir()
     (tmp_path / "Qwen" / "config.json").write_text(json.dumps(QWEN))
-    model = load_model(ModelChoice(name="Qwen/config.json"), base_dir=tmp_path)
+    model = load_model(ModelChoice(name=str(tmp_path / "Qwen" / "config.json")))
     shipped = load_model(ModelChoice(name="qwen2.5-7b"))
     assert model.name == "Qwen"
     assert model.model_dump(exclude={"name", "sources"}) == shipped.model_dump(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -120,3 +121,40 @@ def test_ones_own_process_is_named_by_its_dotted_path() -> None:
 def test_a_dotted_path_that_leads_nowhere_is_told(path: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         requests_of(deploy(rate_rps=3.0, arrivals=path))
+
+
+class Lists:
+    def times(self, rate_rps: float, stream: object) -> Iterator[list[float]]:
+        yield [1.0, 2.0]
+        yield ["soon"]  # type: ignore[list-item]
+
+
+def test_ones_own_process_may_yield_lists_but_only_of_numbers() -> None:
+    path = "tests.unit.workload.test_arrivals:Lists"
+    few = deploy(arrivals=path, rate_rps=1.0, max_requests=2)
+    assert requests_of(few).arrival_s.tolist() == [1.0, 2.0]
+    with pytest.raises(UserError, match="must yield arrays of seconds"):
+        requests_of(deploy(arrivals=path, rate_rps=1.0, max_requests=3))
+
+
+@pytest.mark.parametrize(
+    "arrivals",
+    [
+        {"mmpp": {"calm_s": 0.001, "burst_s": 0.001}},
+        {"mmpp": {"burst_factor": 10_000.0}},
+        {"gamma": {"cv": 100.0}},
+        {"weibull": {"cv": 0.01}},
+        {"diurnal": {"period_s": 1e-9}},
+    ],
+)
+def test_extreme_shapes_end_soon(arrivals: Any) -> None:
+    started_s = time.perf_counter()
+    requests_of(deploy(arrivals=arrivals, rate_rps=5.0, duration_s=600.0))
+    assert time.perf_counter() - started_s < 5
+
+
+def test_short_sojourns_are_followed_exactly() -> None:
+    arrivals = {"mmpp": {"burst_factor": 9.0, "calm_s": 0.5, "burst_s": 0.5}}
+    block = requests_of(deploy(arrivals=arrivals, rate_rps=10.0, duration_s=20_000.0))
+    assert len(block) == pytest.approx(200_000, rel=0.02)
+    assert (gaps(block) >= 0).all()

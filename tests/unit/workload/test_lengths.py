@@ -43,12 +43,12 @@ def test_lognormal_is_clipped_even_if_it_overflows() -> None:
     assert tokens.max() == 4096
 
 
-# Means: of the BSC's samples of ShareGPT, and of the Azure traces' own columns.
+# Means: of what the BSC's requests from ShareGPT had, and of the Azure traces' own columns.
 @pytest.mark.parametrize(
     ("preset", "side", "mean", "low", "high"),
     [
-        ("sharegpt", "prompt_tokens", 222.9, 4, 1024),
-        ("sharegpt", "output_tokens", 199.9, 1, 1024),
+        ("sharegpt", "prompt_tokens", 223.3, 4, 1024),
+        ("sharegpt", "output_tokens", 192.3, 4, 1024),
         ("azure-conv", "prompt_tokens", 1154.70, 2, 14050),
         ("azure-conv", "output_tokens", 211.13, 7, 1000),
         ("azure-code", "prompt_tokens", 2047.85, 3, 7437),
@@ -62,6 +62,14 @@ def test_presets_have_their_sources_means_and_range(
     assert tokens.mean() == pytest.approx(mean, rel=0.02)
     assert tokens.min() >= low
     assert tokens.max() <= high
+
+
+def test_sharegpt_requests_hold_as_much_kv_cache_as_measured() -> None:
+    prompt = draw("sharegpt", "prompt_tokens", seed=1).astype(float)
+    output = draw("sharegpt", "output_tokens", seed=2).astype(float)
+    # Averaged over decode steps: a request holds its prompt and, on average, half of its answer.
+    held = (output * (prompt + output / 2)).mean() / output.mean()
+    assert held == pytest.approx(352, rel=0.01)
 
 
 def test_empirical_lengths_have_the_columns_distribution(tmp_path: Path) -> None:

@@ -116,3 +116,10 @@ def test_a_single_turn_is_a_session_too() -> None:
 def test_a_shared_prefix_that_fills_the_context_is_refused() -> None:
     with pytest.raises(UserError, match="leaves no room"):
         open_traffic(sessions(max_context_tokens=100, shared_prefix_tokens=99))
+
+
+def test_very_long_conversations_end_soon_and_too_many_are_refused() -> None:
+    block = requests_of(sessions(rate_rps=5.0, duration_s=60.0, turns_mean=1000.0))
+    assert len(block) == pytest.approx(300, rel=0.3)
+    with pytest.raises(UserError, match="turns are still to come at any time"):
+        open_traffic(sessions(rate_rps=1000.0, turns_mean=1000.0))

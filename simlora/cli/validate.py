@@ -1,0 +1,193 @@
+"""`simlora validate`: predictions against measurements."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from simlora.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from simlora.validation.compare import Comparison
+    from simlora.validation.rows import BscRun
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="PREDICTED MEASURED | FILE.csv")
+@click.option(
+    "--recipe",
+    type=click.Choice(("bsc",)),
+    help="Predict every run of a table of published runs: FILE.csv, as the recipe says.",
+)
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    help="Timing profile, by name or file, in place of the shipped one for its model (may be "
+    "repeated).",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Processes (default 1).")
+@click.option(
+    "--holdout",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="Judge only this share of the configurations, chosen by --seed.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed (default 0).")
+@click.option(
+    "--full-windows", is_flag=True, help="Simulate every run in full, also where it is stationary."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Directory for a fidelity report.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def validate(
+    inputs: tuple[str, ...],
+    recipe: str | None,
+    profiles: tuple[str, ...],
+    jobs: int,
+    holdout: float | None,
+    seed: int,
+    full_windows: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Judge predictions against measurements.
+
+    With two result directories PREDICTED and MEASURED: the error of each figure. With --recipe: all
+    runs of a table are predicted, and judged by metric and regime.
+    """
+    paths = [Path(given) for given in inputs]
+    if recipe is None:
+        if len(paths) != 2:
+            raise click.UsageError(
+                "two result directories are needed, PREDICTED and MEASURED, "
+                "or --recipe and a table of runs"
+            )
+        if profiles or holdout or full_windows or out:
+            raise click.UsageError("--profile, --holdout, --full-windows and --out need --recipe")
+        _compare(paths[0], paths[1], as_json)
+        return
+    if len(paths) != 1:
+        raise click.UsageError("--recipe takes one table of runs")
+    _by_recipe(paths[0], profiles, jobs, holdout, seed, full_windows, out, as_json)
+
+
+def _compare(predicted: Path, measured: Path, as_json: bool) -> None:
+    from simlora.results.result import load_result
+    from simlora.validation.compare import compare_results
+
+    found = compare_results(load_result(predicted), load_result(measured))
+    if as_json:
+        entries = {c.metric: {**_without(c), "error": c.error} for c in found}
+        click.echo(json.dumps(entries, indent=2))
+        return
+    _print([_comparison_table(found)])
+
+
+def _without(comparison: Comparison) -> dict[str, Any]:
+    return {"predicted": comparison.predicted, "measured": comparison.measured}
+
+
+def _by_recipe(
+    path: Path,
+    profiles: tuple[str, ...],
+    jobs: int,
+    holdout: float | None,
+    seed: int,
+    full_windows: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file, so a report cannot be written there")
+    from simlora.validation.fidelity import bars, error_lines, fidelity
+    from simlora.validation.profiles import profiles_for
+    from simlora.validation.rows import held_out, read_runs
+    from simlora.validation.runner import Settings, predict_runs
+
+    runs = read_runs(path)
+    if holdout is not None:
+        runs = held_out(runs, holdout, seed)
+    settings = Settings(profiles_for(runs, profiles), seed, shorten=not full_windows)
+    runs = _with_profile(runs, settings.profiles)
+    started_s = time.perf_counter()
+    with _progress(len(runs)) as progress:
+        outcomes = predict_runs(runs, settings, jobs, progress)
+    wall_s = time.perf_counter() - started_s
+    figures = fidelity(outcomes, settings, str(path), wall_s)
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+    else:
+        from simlora.cli.fidelity_tables import bar_table, error_table
+
+        _print([bar_table(bars(outcomes)), error_table(error_lines(outcomes))])
+    click.echo(f"{len(runs)} runs predicted in {wall_s:.0f} s", err=True)
+    if out is not None:
+        from simlora.validation.report import write_fidelity
+
+        for written in write_fidelity(outcomes, figures, out):
+            click.echo(f"wrote {written}", err=True)
+
+
+def _with_profile(runs: Sequence[BscRun], profiles: dict[str, str]) -> list[BscRun]:
+    """Leave out models that no profile is there for, and say so."""
+    from simlora.validation.recipe import MODELS
+
+    kept = [run for run in runs if MODELS.get(run.model, run.model) in profiles]
+    left_out = sorted({run.model for run in runs} - {run.model for run in kept})
+    if not kept:
+        raise UserError(f"no timing profile for {', '.join(left_out)}; give one with --profile")
+    if left_out:
+        count = len(runs) - len(kept)
+        click.echo(f"left out, for want of a profile: {count} of {', '.join(left_out)}", err=True)
+    return kept
+
+
+def _comparison_table(found: list[Comparison]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table.add_column("metric", overflow="fold")
+    for head in ("predicted", "measured", "error"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for line in found:
+        error = "—" if line.error is None else f"{100 * line.error:+.1f} %"
+        table.add_row(line.metric, _figure(line.predicted), _figure(line.measured), error)
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "—" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _print(parts: list[Table]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for index, part in enumerate(parts):
+        if index:
+            console.print()
+        console.print(part)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None] | None]:
+    """A bar over runs on stderr; nothing at all where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("runs", total=total)
+        yield lambda done: bar.update(task, completed=done)

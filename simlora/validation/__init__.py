@@ -1,0 +1,1 @@
+"""Predictions against what real servers did: recipes of published runs, a runner, a judgement."""

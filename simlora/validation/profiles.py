@@ -1,0 +1,36 @@
+"""Which timing profile a published run is predicted with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from simlora.errors import UserError
+from simlora.timing.profile import load_profile, profile_names
+from simlora.validation.recipe import GPU, MODELS
+from simlora.validation.rows import BscRun
+
+
+def profiles_for(runs: Iterable[BscRun], asked: Sequence[str] = ()) -> dict[str, str]:
+    """The profile of each model in `runs`: of those `asked` for (names or paths), or else the
+    shipped one of this model on this GPU. Models without one are left out.
+
+    Raises:
+        UserError: a profile that does not exist or is broken, or is of a model that no run has.
+    """
+    wanted = {MODELS[run.model] for run in runs if run.model in MODELS}
+    found: dict[str, str] = {}
+    for name in asked:
+        model = load_profile(name).model
+        if model not in wanted:
+            served = ", ".join(sorted(wanted))
+            raise UserError(f"--profile {name}: is of {model}, but the runs are of {served}")
+        if model in found:
+            raise UserError(f"--profile {name}: {model} has a profile already, {found[model]}")
+        found[model] = name
+    if asked:
+        return found
+    for name in profile_names():
+        profile = load_profile(name)
+        if profile.gpu == GPU and profile.model in wanted:
+            found.setdefault(profile.model, name)
+    return found

@@ -1,0 +1,119 @@
+"""The recipe: a published run of vLLM with LoRA as a scenario.
+
+Everything is taken from what the run was asked to do (flags, adapters, rates, data set); nothing
+from what was measured, and KV capacity and step times come from the scenario as in any other run.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+from simlora.errors import UserError
+from simlora.scenario.schema import Scenario
+from simlora.validation.predict import Client
+from simlora.validation.rows import BscRun
+
+GPU = "h100-64gb"
+MODELS = {
+    "llama-2-7b": "llama-2-7b",
+    "llama-2-13b": "llama-2-13b",
+    "llama-3.1-8b-instruct": "llama-3.1-8b",
+    "qwen-2.5-7b-instruct": "qwen2.5-7b",
+}
+# The client of these measurements opens a connection a request and runs out of them: its waiting
+# queue ends at 22-27 thousand whatever is offered, and further requests are lost.
+CLIENT = Client(cap=22_000, monitored=True)
+# Answers end early now and then, and each model has a tokenizer of its own: mean output tokens of
+# completed requests. The width is that of the preset `sharegpt`.
+ANSWER_TOKENS = {"llama-3.1-8b": 193.9, "qwen2.5-7b": 190.7}
+ANSWER_SIGMA = 0.546
+
+
+def scenario_of(run: BscRun, profile: str | None = None, seed: int = 0) -> Scenario:
+    """The scenario of a run; `profile` is what its `timing.profile` says (None: the roofline).
+
+    Raises:
+        UserError: a model or a data set that the recipe does not know, or flags that vLLM would
+            refuse.
+    """
+    model = MODELS.get(run.model)
+    if model is None:
+        known = ", ".join(MODELS)
+        raise UserError(f"{run.run_id}: base_model: must be one of {known}, not {run.model!r}")
+    return Scenario.model_validate(
+        {
+            "name": f"bsc-{run.config_id}",
+            "description": run.run_id,
+            "seed": seed,
+            "model": model,
+            "fleet": [{"gpu": GPU}],
+            "tenants": _tenants(run),
+            "workload": {
+                "duration_s": run.window_s,
+                "on_end": "discard",
+                **_lengths(run, model),
+            },
+            "engine": _engine(run, model),
+            "adapters": {"initial_tier": "warm", "warm": {"capacity_gb": 10_000}},
+            "timing": {"profile": profile or "roofline"},
+        }
+    )
+
+
+def _tenants(run: BscRun) -> list[dict[str, Any]]:
+    """Groups of adapters alike in rank and rate.
+
+    Ranks and rates are each dealt out in turn; the rates are shuffled, so both are independent.
+    """
+    if max(run.ranks) > run.max_rank:
+        raise UserError(
+            f"{run.run_id}: adapter_rank_list: rank {max(run.ranks)} is above the server's "
+            f"max_lora_rank of {run.max_rank}"
+        )
+    ranks = [run.ranks[i % len(run.ranks)] for i in range(run.adapters)]
+    rates = [run.rates_rps[i % len(run.rates_rps)] for i in range(run.adapters)]
+    random.Random(0).shuffle(rates)
+    groups = Counter(zip(ranks, rates, strict=True))
+    return [
+        {
+            "name": f"rank{rank}-{rate:g}rps",
+            "count": count,
+            "adapter": {"rank": rank},
+            "rate_rps_each": rate,
+        }
+        for (rank, rate), count in sorted(groups.items())
+    ]
+
+
+def _lengths(run: BscRun, model: str) -> dict[str, Any]:
+    if run.dataset.startswith("ShareGPT"):
+        mean = ANSWER_TOKENS.get(model)
+        if mean is None:
+            return {"prompt_tokens": "sharegpt", "output_tokens": "sharegpt"}
+        shape = {"mean": mean, "sigma": ANSWER_SIGMA, "min": 4, "max": 1024}
+        return {"prompt_tokens": "sharegpt", "output_tokens": {"lognormal": shape}}
+    if run.dataset == "dummy_dataset_mean.json":
+        return {"prompt_tokens": {"fixed": 250}, "output_tokens": {"fixed": 231}}
+    raise UserError(
+        f"{run.run_id}: dataset: must be ShareGPT… or dummy_dataset_mean.json, not {run.dataset!r}"
+    )
+
+
+def _engine(run: BscRun, model: str) -> dict[str, Any]:
+    engine: dict[str, Any] = {
+        "preset": "vllm-0.8.5",
+        "max_num_seqs": run.max_num_seqs,
+        "memory": {
+            "max_loras": run.slots,
+            "max_lora_rank": run.max_rank,
+            "slot_embeddings": model.startswith("llama"),
+        },
+        "max_cpu_loras": max(run.adapters, run.slots),
+        "prefix_cache": {"enabled": False},
+    }
+    if not run.is_v1:  # V0: whole prompts in steps of their own, before any decoding
+        engine["max_num_batched_tokens"] = max(4096, run.max_num_seqs)
+        engine["scheduler"] = {"batching": "separate", "chunked_prefill": False}
+    return engine

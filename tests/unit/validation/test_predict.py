@@ -1,0 +1,158 @@
+"""Predictions of small runs, the client in them, and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from simlora.cli.main import main
+from simlora.validation.observer import FIRST_USE_S, Stalls, seen_ttft_s, stalls
+from simlora.validation.predict import Client, predict
+from simlora.validation.recipe import scenario_of
+from simlora.validation.rows import read_runs
+from simlora.validation.runner import Settings, predict_runs
+from tests.unit.validation.runs import REFUSED, write_table
+
+CAPPED = {
+    "config_id": "3",
+    "adapter_rate_list_rps": "8",
+    "window_s": "1200",
+    "load_regime": "heavily_overloaded",
+}
+
+
+def test_a_small_run_completes_what_is_offered(tmp_path: Path) -> None:
+    run = read_runs(write_table(tmp_path / "runs.csv", {}))[0]
+    predicted = predict(scenario_of(run))
+    assert predicted.feasible
+    assert predicted.simulated_s == 60
+    assert predicted.metrics["total_tokens_per_s"] == pytest.approx(2.4 * 417, rel=0.15)
+    assert predicted.metrics["ttft_mean_s"] > 0
+
+
+def test_too_little_memory_is_a_prediction(tmp_path: Path) -> None:
+    run = read_runs(write_table(tmp_path / "runs.csv", REFUSED))[0]
+    predicted = predict(scenario_of(run))
+    assert not predicted.feasible
+    assert "slots of rank 32" in predicted.reason
+    assert predicted.wall_s < 1
+
+
+def test_a_capped_run_may_be_cut_short(tmp_path: Path) -> None:
+    run = read_runs(write_table(tmp_path / "runs.csv", CAPPED))[0]
+    client = Client(cap=500)
+    short, full = (predict(scenario_of(run), client, shorten) for shorten in (True, False))
+    assert short.simulated_s < full.simulated_s == 1200
+    for metric in ("total_tokens_per_s", "tpot_mean_s", "itl_mean_s"):
+        assert short.metrics[metric] == pytest.approx(full.metrics[metric], rel=0.03)
+
+
+def test_every_number_of_processes_predicts_the_same(tmp_path: Path) -> None:
+    runs = read_runs(write_table(tmp_path / "runs.csv", {}, REFUSED))
+    one, two = (predict_runs(runs, Settings({}), jobs) for jobs in (1, 2))
+    assert [o.predicted.metrics for o in one] == [o.predicted.metrics for o in two]
+    assert [o.run for o in two] == runs
+
+
+def test_who_comes_into_a_stall_waits_for_its_end() -> None:
+    found = Stalls(np.array([2.0, 5.0]), np.array([1.0, 0.5]))
+    at_s = np.array([0.0, 2.0, 2.4, 3.5, 5.25, 9.0])
+    assert found.delay_s(at_s).tolist() == pytest.approx([0, 1, 0.6, 0, 0.25, 0])
+
+
+def test_merged_tokens_are_those_of_long_stalls_in_small_batches() -> None:
+    found = Stalls(np.array([0.0, 8.0]), np.array([0.0, 2.0]))
+    small, large = pd.DataFrame({"running": [9, 9]}), pd.DataFrame({"running": [9, 991]})
+    assert found.merged_share(0.5, small) == pytest.approx(0.15)
+    assert found.merged_share(0.5, large) == pytest.approx(0.15 * 0.009)
+    assert found.merged_share(3.0, small) == 0
+
+
+def test_polls_take_longer_the_more_combinations_of_adapters_there_were() -> None:
+    quiet, busy = _requests(gap_s=2.0), _requests(gap_s=0.5)
+    spans = [stalls(requests, 400.0, 0.02).length_s.mean() for requests in (quiet, busy)]
+    assert 2 < spans[1] / spans[0] < 20
+    # An adapter of its own for each request: it becomes active and idle again, 16 us each time.
+    assert stalls(quiet, 400.0, 0.02).length_s[-1] == pytest.approx(2 * 200 * 16e-6, rel=0.1)
+
+
+def test_the_first_request_of_an_adapter_waits_for_its_tokenizer() -> None:
+    requests = _requests(gap_s=1.0, adapters=2)
+    seen = seen_ttft_s(requests, Stalls(np.array([0.0]), np.array([0.0])))
+    assert seen[:2] == pytest.approx([0.1 + FIRST_USE_S] * 2)
+    assert seen[2:] == pytest.approx(0.1)
+
+
+def _requests(gap_s: float, adapters: int = 1000) -> pd.DataFrame:
+    """Requests of half a second each, dealt out to adapters in turn."""
+    arrival_s = np.arange(0, 400, gap_s)
+    names = [f"a{i % adapters}" for i in range(len(arrival_s))]
+    return pd.DataFrame(
+        {
+            "adapter": pd.Categorical(names),
+            "arrival_s": arrival_s,
+            "finish_s": arrival_s + 0.5,
+            "ttft_s": 0.1,
+        }
+    )
+
+
+def test_the_command_prints_every_figure_and_writes_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_table(tmp_path / "runs.csv", {}, REFUSED)
+    arguments = ["validate", "--recipe", "bsc", str(table), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "throughput, median error" in printed
+    assert "infeasible starts found" in printed
+    out = tmp_path / "out"
+    figures = json.loads((out / "fidelity.json").read_text("utf-8"))
+    assert figures["infeasible"]["caught"] == 1
+    assert len(pd.read_parquet(out / "predictions.parquet")) == 2
+    assert (out / "scatter.png").stat().st_size > 10_000
+    html = (out / "fidelity.html").read_text("utf-8")
+    assert html.count("<svg") == 1
+    assert "http" not in html.replace("http://www.w3.org", "")
+
+
+def test_two_results_are_compared_figure_by_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario = Path(__file__).parents[3] / "scenarios" / "vllm-slots.yaml"
+    fast = ["--set", "workload.duration_s=20", "--no-report"]
+    for name, rate in (("a", 2), ("b", 4)):
+        out = ["--out", str(tmp_path / name), "--set", f"workload.rate_rps={rate}"]
+        assert main(["run", str(scenario), *fast, *out]) == 0
+    capsys.readouterr()
+    directories = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main(["validate", *directories, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    entry = found["latency.ttft_s.p99"]
+    assert entry["error"] == pytest.approx(entry["predicted"] / entry["measured"] - 1)
+    assert main(["validate", *directories]) == 0
+    assert "latency.ttft_s.p99" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["one"], "two result directories are needed"),
+        (["a", "b", "--holdout", "0.5"], "need --recipe"),
+        (["a", "b"], "a: does not exist"),
+        (["--recipe", "bsc", "a", "b"], "--recipe takes one table of runs"),
+        (["--recipe", "bsc", "none.csv"], "none.csv: cannot be read"),
+        (["--recipe", "bsc", "x.csv", "--holdout", "2"], "2.0 is not in the range"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
