@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from simlora.report.style import BLUE, GREEN, RED, new_figure, styled
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from simlora.report.style import BLUE, GREEN, GREY, RED, new_figure, styled
 from simlora.validation.metrics import LABELS, REGIMES, usable
 from simlora.validation.runner import Outcome
 
@@ -64,15 +66,20 @@ def _scatter(axes: Axes, outcomes: Sequence[Outcome], metric: str) -> None:
     axes.set(xscale="log", yscale="log", xlabel="measured", ylabel="predicted")
     if ends:
         line = [min(ends) / 1.15, max(ends) * 1.15]
-        axes.plot(line, line, color="#888888", linewidth=1)
+        axes.plot(line, line, color=GREY, linewidth=1)
         axes.fill_between(
             line,
             [(1 - _BAND) * x for x in line],
             [(1 + _BAND) * x for x in line],
-            color="#888888",
+            color=GREY,
             alpha=0.18,
             linewidth=0,
             label="± 10 %",
         )
         axes.set(xlim=line, ylim=line)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.grid(color=GREY, alpha=0.4)
     axes.set_aspect("equal")

@@ -25,10 +25,6 @@ MODELS = {
 # The client of these measurements opens a connection a request and runs out of them: its waiting
 # queue ends at 22-27 thousand whatever is offered, and further requests are lost.
 CLIENT = Client(cap=22_000, monitored=True)
-# Answers end early now and then, and each model has a tokenizer of its own: mean output tokens of
-# completed requests. The width is that of the preset `sharegpt`.
-ANSWER_TOKENS = {"llama-3.1-8b": 193.9, "qwen2.5-7b": 190.7}
-ANSWER_SIGMA = 0.546
 
 
 def scenario_of(run: BscRun, profile: str | None = None, seed: int = 0) -> Scenario:
@@ -53,7 +49,7 @@ def scenario_of(run: BscRun, profile: str | None = None, seed: int = 0) -> Scena
             "workload": {
                 "duration_s": run.window_s,
                 "on_end": "discard",
-                **_lengths(run, model),
+                **_lengths(run),
             },
             "engine": _engine(run, model),
             "adapters": {"initial_tier": "warm", "warm": {"capacity_gb": 10_000}},
@@ -87,13 +83,9 @@ def _tenants(run: BscRun) -> list[dict[str, Any]]:
     ]
 
 
-def _lengths(run: BscRun, model: str) -> dict[str, Any]:
+def _lengths(run: BscRun) -> dict[str, Any]:
     if run.dataset.startswith("ShareGPT"):
-        mean = ANSWER_TOKENS.get(model)
-        if mean is None:
-            return {"prompt_tokens": "sharegpt", "output_tokens": "sharegpt"}
-        shape = {"mean": mean, "sigma": ANSWER_SIGMA, "min": 4, "max": 1024}
-        return {"prompt_tokens": "sharegpt", "output_tokens": {"lognormal": shape}}
+        return {"prompt_tokens": "sharegpt", "output_tokens": "sharegpt"}
     if run.dataset == "dummy_dataset_mean.json":
         return {"prompt_tokens": {"fixed": 250}, "output_tokens": {"fixed": 231}}
     raise UserError(

@@ -7,14 +7,18 @@ scenarios with equal length distributions has equal lengths whatever else differ
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
+from statistics import NormalDist
 from typing import Literal, Protocol
 
 import numpy as np
 
 from simlora.scenario.traffic import Empirical, Fixed, Length, Lognormal, Uniform
 from simlora.workload.blocks import Floats, Ints, Tokens
-from simlora.workload.presets import preset_quantiles
+from simlora.workload.presets import SHAREGPT_CORRELATION, preset_quantiles
+
+_LAST_SCORE = 4.5  # beyond it lies one draw in 300,000
 
 Side = Literal["prompt_tokens", "output_tokens"]
 
@@ -44,6 +48,46 @@ def length_sampler(length: Length, side: Side) -> LengthSampler:
             return HistogramLength.of_counts(token_histogram(Path(path), side))
         case str():
             return QuantileLength(*preset_quantiles(length, side))
+
+
+class RequestLengths:
+    """Draws prompt and output lengths of whole requests, together where the source says how."""
+
+    def __init__(self, prompt: Length, output: Length) -> None:
+        self._prompt = length_sampler(prompt, "prompt_tokens")
+        self._output = length_sampler(output, "output_tokens")
+        self._together = prompt == output == "sharegpt"
+
+    def sample(
+        self, prompts: np.random.Generator, outputs: np.random.Generator, count: int
+    ) -> tuple[Tokens, Tokens]:
+        """Return `count` prompt and output lengths, each side from its own random stream."""
+        if self._together:
+            return _sharegpt(prompts, outputs, count)
+        return self._prompt.sample(prompts, count), self._output.sample(outputs, count)
+
+
+def _sharegpt(
+    prompts: np.random.Generator, outputs: np.random.Generator, count: int
+) -> tuple[Tokens, Tokens]:
+    """Prompts as QuantileLength draws them, outputs by normal scores correlated with theirs."""
+    probabilities, prompt_tokens = preset_quantiles("sharegpt", "prompt_tokens")
+    _, output_tokens = preset_quantiles("sharegpt", "output_tokens")
+    scores = _normal_scores(len(probabilities))
+    uniform = prompts.random(count)
+    correlation = SHAREGPT_CORRELATION
+    score = correlation * np.interp(uniform, probabilities, scores)
+    score += math.sqrt(1 - correlation**2) * outputs.standard_normal(count)
+    prompt = np.interp(uniform, probabilities, prompt_tokens)
+    output = np.interp(score, scores, output_tokens)
+    return np.rint(prompt).astype(np.int32), np.rint(output).astype(np.int32)
+
+
+@cache
+def _normal_scores(count: int) -> Floats:
+    """Normal quantiles of `count` evenly spaced probabilities; the ends are as far out as any."""
+    inner = [NormalDist().inv_cdf(i / (count - 1)) for i in range(1, count - 1)]
+    return np.array([-_LAST_SCORE, *inner, _LAST_SCORE])
 
 
 class FixedLength:

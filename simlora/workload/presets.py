@@ -3,16 +3,19 @@
 * `azure-conv`, `azure-code`: quantiles of the Azure LLM inference trace 2023 (see the data file).
 * `sharegpt`: reconstructed, for the data set itself is not at hand. Benchmarks of vLLM, and the
   multi-LoRA measurements of the Barcelona Supercomputing Center (arXiv 2508.08343), sample ShareGPT
-  V3 so that the prompt has 4 to 1,024 tokens and prompt and answer at most 2,048. Of the latter,
-  requests completed by Llama-3.1-8B and Qwen2.5-7B have means of 223.3 prompt and 193.9 and 190.7
-  answer tokens (some answers end before the reference's), and a running request holds 352 tokens of
-  KV cache on average, whatever the load. The preset is a lognormal truncated to 4 .. 1,024, for
-  prompts with a mean of 223.3 and a width that is an assumption (sigma 1.4, hence a median of 138).
-  For answers the mean is 192.3, and the width such that the tokens held, E[answer * (prompt +
-  answer / 2)] / E[answer], are 352. In the source long prompts rather go with short answers; here,
-  where both are independent, the width of answers (sigma 0.55) stands for that too.
+  V3 so that the prompt has 4 to 1,024 tokens and prompt and answer at most 2,048. Both sides are
+  lognormals truncated to 4 .. 1,024. Of those measurements come
+  - the means of completed requests: 223.3 prompt tokens, and 192.3 answer tokens (Llama-3.1-8B
+    193.9, Qwen2.5-7B 190.7, for some answers end before the reference's);
+  - the width of answers, sigma 1.0: where adapters wait for a slot, the wait grows with the longest
+    answer of those that hold one, and only about this width gives the waits that were measured;
+  - the correlation, -0.33 between the logarithms' ranks: a running request holds 352 tokens of KV
+    cache on average whatever the load, which is E[answer * (prompt + answer / 2)] / E[answer] and
+    would be 405 if both were independent.
+  The width of prompts (sigma 1.4, hence a median of 138) is an assumption.
 
-Prompt and answer are drawn independently: their correlation in the sources is not kept.
+Prompts and answers of `sharegpt` are drawn together where a scenario asks for both, but for
+sessions; else they are drawn independently, and their correlation in the source is not kept.
 """
 
 from __future__ import annotations
@@ -50,11 +53,13 @@ class TruncatedLognormal:
         return probabilities, np.array([self.low, *tokens, self.high], dtype=np.float64)
 
 
-# mu is fitted to the means above, the answers' sigma to the tokens held.
+# mu is fitted to the means above.
 SHAREGPT = {
     "prompt_tokens": TruncatedLognormal(mu=5.0853, sigma=1.4, low=4, high=1024),
-    "output_tokens": TruncatedLognormal(mu=5.1117, sigma=0.546, low=4, high=1024),
+    "output_tokens": TruncatedLognormal(mu=4.9017, sigma=1.0, low=4, high=1024),
 }
+# Of the normal scores of prompt and answer.
+SHAREGPT_CORRELATION = -0.33
 
 
 @cache

@@ -13,7 +13,7 @@ from simlora.scenario.deployment import Deployment
 from simlora.scenario.traffic import BurstArrivals, BurstShape
 from simlora.workload.arrivals import arrival_process
 from simlora.workload.blocks import BLOCK_ROWS, End, Floats, RequestBlock, Tokens
-from simlora.workload.lengths import length_sampler
+from simlora.workload.lengths import RequestLengths
 from simlora.workload.popularity import Targets, targets_of
 from simlora.workload.randomness import Purpose, stream
 
@@ -39,7 +39,7 @@ def independent_requests(deployment: Deployment) -> Callable[[], Iterator[Reques
     """Return the opener of a stream of single requests, without sessions or shared prefixes.
 
     Raises:
-        UserError: a workload that cannot be drawn (see `arrival_process`, `length_sampler`).
+        UserError: a workload that cannot be drawn (see `arrival_process`, `RequestLengths`).
     """
     workload = deployment.scenario.workload
     targets = targets_of(deployment)
@@ -55,8 +55,7 @@ def independent_requests(deployment: Deployment) -> Callable[[], Iterator[Reques
     else:
         process = arrival_process(workload.arrivals)
         bursts = []
-    prompt = length_sampler(workload.prompt_tokens, "prompt_tokens")
-    output = length_sampler(workload.output_tokens, "output_tokens")
+    lengths = RequestLengths(workload.prompt_tokens, workload.output_tokens)
     open_stream = partial(stream, deployment.scenario.seed)
 
     def blocks() -> Iterator[RequestBlock]:
@@ -71,12 +70,13 @@ def independent_requests(deployment: Deployment) -> Callable[[], Iterator[Reques
             for first in range(0, len(chunk), BLOCK_ROWS):
                 part = chunk[first : first + BLOCK_ROWS]
                 count = len(part)
+                prompt_tokens, output_tokens = lengths.sample(prompts, outputs, count)
                 yield RequestBlock(
                     arrival_s=part.arrival_s,
                     tenant=part.tenant,
                     adapter=part.adapter,
-                    prompt_tokens=prompt.sample(prompts, count),
-                    output_tokens=output.sample(outputs, count),
+                    prompt_tokens=prompt_tokens,
+                    output_tokens=output_tokens,
                     session=np.full(count, -1, dtype=np.int64),
                     priority=np.zeros(count, dtype=np.int16),
                 )

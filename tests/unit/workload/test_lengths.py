@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from simlora.scenario.traffic import Length
-from simlora.workload.lengths import Side, length_sampler
+from simlora.workload.lengths import RequestLengths, Side, length_sampler
 
 COUNT = 200_000
 
@@ -65,8 +65,13 @@ def test_presets_have_their_sources_means_and_range(
 
 
 def test_sharegpt_requests_hold_as_much_kv_cache_as_measured() -> None:
-    prompt = draw("sharegpt", "prompt_tokens", seed=1).astype(float)
-    output = draw("sharegpt", "output_tokens", seed=2).astype(float)
+    lengths = RequestLengths("sharegpt", "sharegpt")
+    streams = np.random.default_rng(1), np.random.default_rng(2)
+    prompt, output = (tokens.astype(float) for tokens in lengths.sample(*streams, COUNT))
+    assert (prompt == draw("sharegpt", "prompt_tokens", seed=1)).all()
+    assert prompt.mean() == pytest.approx(223.3, rel=0.01)
+    assert output.mean() == pytest.approx(192.3, rel=0.01)
+    assert (prompt + output).max() <= 2048
     # Averaged over decode steps: a request holds its prompt and, on average, half of its answer.
     held = (output * (prompt + output / 2)).mean() / output.mean()
     assert held == pytest.approx(352, rel=0.01)
