@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 @click.argument("inputs", nargs=-1, required=True, metavar="PREDICTED MEASURED | FILE.csv")
 @click.option(
     "--recipe",
-    type=click.Choice(("bsc",)),
-    help="Predict every run of a table of published runs: FILE.csv, as the recipe says.",
+    type=click.Choice(("bsc", "s-lora")),
+    help="Predict every run of a table of published runs: FILE.csv, as the recipe says "
+    "(bsc: vLLM with LoRA; s-lora: S-LoRA, of which only the errors are printed).",
 )
 @click.option(
     "--profile",
@@ -76,7 +77,24 @@ def validate(
         return
     if len(paths) != 1:
         raise click.UsageError("--recipe takes one table of runs")
+    if recipe == "s-lora":
+        if len(profiles) > 1 or holdout or full_windows or out:
+            raise click.UsageError("--recipe s-lora takes one --profile and --json only")
+        _slora(paths[0], profiles[0] if profiles else None, as_json)
+        return
     _by_recipe(paths[0], profiles, jobs, holdout, seed, full_windows, out, as_json)
+
+
+def _slora(path: Path, profile: str | None, as_json: bool) -> None:
+    from simlora.validation.slora import judge, read_runs
+
+    errors = judge(read_runs(path), profile)
+    if as_json:
+        click.echo(json.dumps(errors, indent=2))
+        return
+    for gpu, figures in errors.items():
+        told = ", ".join(f"{name} {error:.1%}" for name, error in figures.items() if name != "runs")
+        click.echo(f"{gpu:12} {figures['runs']:3.0f} runs  mean error: {told}")
 
 
 def _compare(predicted: Path, measured: Path, as_json: bool) -> None:

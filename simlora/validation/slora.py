@@ -185,6 +185,20 @@ def predict(run: SLoraRun, profile: str | None = None) -> dict[str, float]:
     return _simulate(deployment, traffic_of(run))
 
 
+def judge(runs: list[SLoraRun], profile: str | None = None) -> dict[str, dict[str, float]]:
+    """Mean relative error of each figure, by GPU and over all, with the number of runs."""
+    errors: dict[str, list[list[float]]] = {}
+    for run in runs:
+        predicted = predict(run, profile)
+        error = [abs(predicted[name] / run.measured[name] - 1) for name in MEASURED]
+        errors.setdefault(run.gpu, []).append(error)
+        errors.setdefault("all", []).append(error)
+    return {
+        gpu: {"runs": len(rows), **dict(zip(MEASURED, np.mean(rows, axis=0).tolist(), strict=True))}
+        for gpu, rows in sorted(errors.items())
+    }
+
+
 def _simulate(deployment: Deployment, traffic: Traffic) -> dict[str, float]:
     with scratch_directory() as directory:
         recorder = Recorder(deployment, Path(directory), warmup_s=0.0)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from simlora.errors import UserError
-from simlora.validation.slora import MEASURED, SLoraRun, predict, read_runs, traffic_of
+from simlora.validation.slora import MEASURED, SLoraRun, judge, read_runs, traffic_of
 
 RUNS = Path(__file__).parents[3] / "shared/data/ground_truth/slora_calibration.csv"
 
@@ -21,14 +20,8 @@ def runs() -> list[SLoraRun]:
 
 
 def test_throughput_latency_and_first_token_are_near_those_measured(runs: list[SLoraRun]) -> None:
-    errors = np.array(
-        [
-            [abs(predicted[name] / run.measured[name] - 1) for name in MEASURED]
-            for run in runs
-            if (predicted := predict(run))
-        ]
-    )
-    throughput, latency, first_token = errors.mean(axis=0)
+    errors = judge(runs)["all"]
+    throughput, latency, first_token = (errors[name] for name in MEASURED)
     assert throughput < 0.05
     assert latency < 0.12
     assert first_token < 0.25
