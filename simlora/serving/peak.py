@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from simlora.serving.request import Request
+
 
 def peak_tokens(sequences: Iterable[tuple[int, int]]) -> int:
     """The most KV tokens that sequences will hold together until all have ended.
@@ -17,3 +19,17 @@ def peak_tokens(sequences: Iterable[tuple[int, int]]) -> int:
         held_tokens += held
         peak = max(peak, left * count + held_tokens)
     return peak
+
+
+def left_and_held(batch: Iterable[Request], step_count: int) -> list[tuple[int, int]]:
+    """For each request of a batch, or about to join it: the tokens it will still get, and the KV
+    tokens it holds (or will, once its prompt is computed)."""
+    return [
+        (request.finish_step - step_count, request.kv_offset + step_count)
+        if request.finish_step >= 0
+        else (
+            request.output_tokens - request.emitted_tokens,
+            request.prompt_tokens + request.emitted_tokens,
+        )
+        for request in batch
+    ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from simlora.serving.adapter_state import HOT
 from simlora.serving.request import WAITING, Request
-from simlora.serving.step import StepLog
+from simlora.serving.step import StepLog, StepPlan
 
 
 class PhaseBook:
@@ -42,13 +40,14 @@ class PhaseBook:
         request.adapter_wait_s = wait_s
         request.queue_s = max(0.0, now - request.arrival_s - wait_s)
 
-    def blocking_load(self, requests: Iterable[Request], load_s: float) -> None:
-        """`load_s` of the requests' first step were spent on loading their adapters."""
-        for request in requests:
-            if request.preemptions == 0:
+    def blocking_loads(self, plan: StepPlan, load_s: float) -> None:
+        """`load_s` of a step were spent on its loads: the requests they were for have waited."""
+        for request, _ in plan.chunks:
+            if request.adapter_state in plan.blocking_loads and request.preemptions == 0:
                 self.adapter_wait_s += load_s
                 request.adapter_wait_s += load_s
                 request.mark_s += load_s
+        plan.blocking_loads.clear()
 
     def prefilled(self, request: Request, now: float) -> None:
         """The whole prompt is computed: the request has its first token, or after a preemption its

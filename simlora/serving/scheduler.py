@@ -16,7 +16,7 @@ from simlora.serving.adapter_tiers import PCIE, Transfer
 from simlora.serving.batch_shape import BatchShape
 from simlora.serving.decode_set import DecodeSet
 from simlora.serving.memory import MemoryPlan
-from simlora.serving.peak import peak_tokens
+from simlora.serving.peak import left_and_held, peak_tokens
 from simlora.serving.phases import PhaseBook
 from simlora.serving.queue_order import QUEUE_ORDER
 from simlora.serving.replica_memory import ReplicaMemory
@@ -231,7 +231,7 @@ class BatchScheduler:
             self.memory.adopt_prefix(request, kv_tokens, now)
             self._finish(request, kv_tokens, now)
         if plan.blocking_loads:
-            self._book_blocking_loads(load_s)
+            self.phases.blocking_loads(plan, load_s)
         if plan.chunks:
             self._complete_chunks(now)
 
@@ -342,14 +342,9 @@ class BatchScheduler:
         """
         if not self._whole_requests or not self.running:
             return True
-        count = self.decodes.step_count
-        sequences = [(request.output_tokens, request.prompt_tokens)]
-        for other in self.running.values():
-            if other.finish_step >= 0:
-                sequences.append((other.finish_step - count, other.kv_offset + count))
-            else:
-                sequences.append((other.output_tokens - other.emitted_tokens, other.prefill_target))
-        return self.memory.blocks(peak_tokens(sequences)) <= self.memory.reclaimable_blocks
+        batch = [request, *self.running.values()]
+        peak = peak_tokens(left_and_held(batch, self.decodes.step_count))
+        return self.memory.blocks(peak) <= self.memory.reclaimable_blocks
 
     def _find_room(self, blocks: int, others: int) -> bool:
         """Make room for KV blocks of a request, beside which `others` are running, and for the
@@ -380,14 +375,6 @@ class BatchScheduler:
             else:
                 self.decodes.join(request, kv_tokens)
                 self.phases.decode_begins(request)
-
-    def _book_blocking_loads(self, load_s: float) -> None:
-        """The requests that the step's loads were for have waited for them."""
-        loaded = self._plan.blocking_loads
-        self.phases.blocking_load(
-            (request for request, _ in self._plan.chunks if request.adapter_state in loaded), load_s
-        )
-        loaded.clear()
 
     # --- what goes out ------------------------------------------------------------------
 
