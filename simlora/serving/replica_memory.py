@@ -38,6 +38,10 @@ class ReplicaMemory:
         """KV blocks that `tokens` tokens fill, the last perhaps in part."""
         return -(-tokens // self._block_tokens)
 
+    def blocks_between(self, held: int, tokens: int) -> int:
+        """KV blocks that a sequence holding `held` tokens needs to hold `tokens`."""
+        return self.blocks(tokens) - self.blocks(held)
+
     @property
     def free_blocks(self) -> int:
         """KV blocks that are free without evicting anything."""

@@ -131,10 +131,6 @@ class BatchScheduler:
             self.phases.cut(request, now)
         return sorted(everyone, key=lambda request: request.index)
 
-    def pages_grown_after(self, steps: int) -> int:
-        """KV pages that the planned run will have taken after `steps` steps, beside those held."""
-        return self.decodes.new_blocks(steps) * self.memory.block_pages
-
     def wants_step(self) -> bool:
         """Whether `schedule` might do more than let the decoding sequences go on."""
         if self.scans and self.passed_over != self.shape.passed_over:
@@ -253,15 +249,14 @@ class BatchScheduler:
                 break
             done = request.prefilled_tokens
             chunk = min(request.prefill_target - done, budget)
-            blocks = self.memory.blocks(done + chunk) - self.memory.blocks(done)
+            blocks = self.memory.blocks_between(done, done + chunk)
             while request.status == RUNNING and not self._find_room(blocks, len(self.running) - 1):
                 self._preempt_last(now)
                 undisturbed = False
             if request.status == RUNNING:  # else it was preempted, now or for one before it
                 self.memory.take_blocks(blocks)
                 self._plan.add_chunk(request, chunk)
-                if self._whole_prompts:
-                    self._reserved_blocks -= blocks
+                self._reserved_blocks -= self._to_reserve(done, done + chunk)
                 budget -= chunk
         return budget, undisturbed
 
@@ -301,10 +296,8 @@ class BatchScheduler:
                 elif self._plan.chunks:  # a whole prompt waits for a step with room, or of its own
                     memory.release_prefix(request, now)
                     return 0
-            blocks = memory.blocks(cached + chunk) - memory.blocks(cached)
-            later_blocks = 0
-            if self._whole_prompts:
-                later_blocks = memory.blocks(target) - memory.blocks(cached + chunk)
+            blocks = memory.blocks_between(cached, cached + chunk)
+            later_blocks = self._to_reserve(cached + chunk, target)
             if state is not None:
                 self.tiers.use(state)
             # A prompt comes in only if all of it fits beside those still being computed: else long
@@ -333,6 +326,10 @@ class BatchScheduler:
             self._plan.add_chunk(request, chunk)
             budget -= chunk
         return budget
+
+    def _to_reserve(self, done: int, target: int) -> int:
+        """KV blocks to keep for a prompt between two counts of its tokens."""
+        return self.memory.blocks_between(done, target) if self._whole_prompts else 0
 
     def _fits_to_the_end(self, request: Request) -> bool:
         """Whether the batch with `request` will never run out of memory, where that is asked for.
@@ -394,10 +391,7 @@ class BatchScheduler:
         else:
             kv_tokens = request.prefilled_tokens
             self.prefilling.remove(request)
-            if self._whole_prompts:
-                self._reserved_blocks -= self.memory.blocks(
-                    request.prefill_target
-                ) - self.memory.blocks(kv_tokens)
+            self._reserved_blocks -= self._to_reserve(kv_tokens, request.prefill_target)
             self.phases.prefill_preempted(request, now)
         self._leave_batch(request, kv_tokens, now)
         request.status = WAITING

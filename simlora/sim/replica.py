@@ -176,7 +176,9 @@ class ReplicaProcess:
         kv_pages, prefix_pages, adapter_pages = scheduler.memory.pool.held
         free_pages = scheduler.memory.pool.free
         if self._run_steps > 1:
-            grown = scheduler.pages_grown_after(self._steps_done())
+            # The steps done have opened blocks that are booked when the run is complete.
+            blocks = scheduler.decodes.new_blocks(self._steps_done())
+            grown = blocks * scheduler.memory.block_pages
             kv_pages += grown
             free_pages -= grown
         return (
