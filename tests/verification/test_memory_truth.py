@@ -6,7 +6,6 @@ Measured with vLLM 0.8.5 on an H100 with 64 GB (published with arXiv 2508.08343)
 from __future__ import annotations
 
 import csv
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,6 @@ MODELS = {
     "qwen-2.5-7b-instruct": ("qwen2.5-7b", 32_768, False),
 }
 REFUSED = ("oom", "kv_too_small", "no_kv_memory")
-INFEASIBLE_WITHIN_S = 0.05
 
 pytestmark = pytest.mark.skipif(
     not GROUND_TRUTH.is_dir(), reason=f"measurements are not at {GROUND_TRUTH}"
@@ -90,11 +88,9 @@ def starts(name: str, engine_column: str) -> Iterator[Start]:
 def refusal(start: Start) -> str | None:
     """What the planner says against the start."""
     deployment = start.deployment()
-    began_s = time.perf_counter()
     try:
         plan_memory(deployment, 0)
     except UserError as error:
-        assert time.perf_counter() - began_s < INFEASIBLE_WITHIN_S
         return str(error)
     return None
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -147,10 +146,10 @@ def test_ones_own_process_may_yield_lists_but_only_of_numbers() -> None:
         {"diurnal": {"period_s": 1e-9}},
     ],
 )
-def test_extreme_shapes_end_soon(arrivals: Any) -> None:
-    started_s = time.perf_counter()
-    requests_of(deploy(arrivals=arrivals, rate_rps=5.0, duration_s=600.0))
-    assert time.perf_counter() - started_s < 5
+def test_extreme_shapes_end_within_the_window(arrivals: Any) -> None:
+    block = requests_of(deploy(arrivals=arrivals, rate_rps=5.0, duration_s=600.0))
+    assert (np.diff(block.arrival_s) >= 0).all()
+    assert len(block) == 0 or block.arrival_s[-1] < 600.0
 
 
 def test_short_sojourns_are_followed_exactly() -> None:
