@@ -16,6 +16,7 @@ from simlora.calibration.fit import Fit, fit_steps
 from simlora.calibration.formats import KV_CAPACITY, LOADS, RUNS, STEPS
 from simlora.calibration.judge import ErrorSummary, cross_validate, summarize
 from simlora.calibration.loads import KvFit, LoadsFit, fit_kv, fit_loads, host_bytes_per_s
+from simlora.calibration.published import published_runs
 from simlora.calibration.runs import MeasuredRun, Told, fit_runs, read_runs
 from simlora.calibration.tables import Selection, Table, read_tables
 from simlora.calibration.verdict import (
@@ -56,7 +57,8 @@ class Server:
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to read and fit. `given` figures are not fitted; `scenario` is that of runs whose file
-    names none."""
+    names none. `published`: a table of published runs to fit to as well, less the share `holdout`
+    of its configurations, chosen by `seed`."""
 
     selection: Selection = field(default_factory=Selection)
     scenario: Path | None = None
@@ -65,6 +67,9 @@ class Options:
     passes: int = 4
     jobs: int = 1
     source: str | None = None
+    published: Path | None = None
+    holdout: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,8 @@ def calibrate(
             found, remarks = read_bench(path, options.scenario)
             runs += found
             warnings += remarks
+    if options.published is not None:
+        runs += published_runs(options.published, server.model, options.holdout, options.seed)
     if not steps and not runs:
         raise UserError("--from: a profile needs steps or runs; the files have neither")
     _check_runs(runs, server)
@@ -165,7 +172,8 @@ def calibrate(
             "holds_for": union_of(ranges),
             "error": profile_errors(errors),
             "provenance": Provenance(
-                source=options.source or ", ".join(path.name for path in paths),
+                source=options.source
+                or ", ".join(path.name for path in (*paths, options.published) if path),
                 rows=sum(rows.values()),
                 fitted_s=round(time.perf_counter() - started_s, 3),
                 date=datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -22,11 +22,12 @@ from simlora.scenario.deployment import Deployment, expand
 from simlora.scenario.loading import load_scenario, parse_setting
 from simlora.scenario.schema import Scenario
 from simlora.sim.facts import gather_facts
-from simlora.sim.simulation import Simulation
 from simlora.timing import TimingModel
 from simlora.timing.parameters import StepParameters
 from simlora.timing.profile import Profile
 from simlora.timing.select import profile_timing
+from simlora.validation.predict import Client, client_metrics
+from simlora.validation.window import ClientSimulation
 from simlora.workload.traffic import open_traffic
 
 # With no more than this share of the time to first token spent waiting, requests wait for the step
@@ -39,11 +40,13 @@ Told = Callable[[str, int, int], None]  # what is being done, how many are done,
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRun:
-    """One run of a real server: what it was, and what was measured (None of it NaN)."""
+    """One run of a real server: what it was, and what was measured (None of it NaN). `client`: how
+    it was measured, if other than by a client that sees all and limits nothing."""
 
     place: str
     scenario: Scenario
     measured: Mapping[str, float]
+    client: Client | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +119,27 @@ def simulate_run(run: MeasuredRun, profile: Profile) -> SimulatedRun:
                 recorder.witness = Witness(profile_timing(profile, deployment, pool_index))
                 return recorder.witness
 
-            simulation = Simulation(deployment, traffic, recorder, watched)
+            # A run at its client's cap is cut short when it is steady, and judged from there on.
+            client = run.client or Client()
+            simulation = ClientSimulation(
+                deployment, traffic, recorder, client.cap, True, watched, recorder.restart
+            )
             if simulation.run():
                 raise KeyboardInterrupt
             recorder.flush()
             facts = gather_facts(
                 deployment, simulation, time.perf_counter() - started_s, interrupted=False
             )
-            summary = recorder.close(facts).summary
+            result = recorder.close(facts)
+            summary = result.summary
+            figures = _figures(summary)
+            if run.client is not None:
+                window_s = run.scenario.workload.duration_s
+                assert window_s is not None  # a recipe gives the window
+                figures |= client_metrics(result, facts.span_s, window_s, client)
     except UserError as error:
         raise UserError(f"{run.place}: {error}") from None
     row = recorder.row()
-    figures = _figures(summary)
     if row is None or "tpot_mean_s" not in figures:
         raise UserError(
             f"{run.place}: in simulation no request makes a second output token, so there is no "

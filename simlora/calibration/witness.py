@@ -76,15 +76,23 @@ class WatchingRecorder(Recorder):
         self.witness: Witness | None = None
         self.ranges: dict[str, tuple[float, float]] = {}
         self._decoding = 0  # requests that decode on from the last flush
-        self._tokens_made = 0.0
-        self._seconds = 0.0
-        self._matrix: Floats | None = None
-        self._by_tokens = np.zeros(0)  # decoding requests by the tokens of their step
+        self._forget()
 
     def flush(self) -> None:
         for log in self.steps:
             self._watch(log)
         super().flush()
+
+    def restart(self) -> None:
+        """Sum up from here on only: what went before is not typical of the run."""
+        self.flush()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._tokens_made = 0.0
+        self._seconds = 0.0
+        self._matrix: Floats | None = None
+        self._by_tokens = np.zeros(0)  # decoding requests by the tokens of their step
 
     def row(self) -> Rows | None:
         """The mean time per output token of the run as a row to fit; None if nobody decoded.

@@ -29,11 +29,24 @@ _path = click.Path(path_type=Path)
     "files",
     type=_path,
     multiple=True,
-    required=True,
     metavar="FILE",
     help="Measurements: a CSV table of steps, loads, kv_capacity or runs, or a JSON result of "
     "vllm bench serve (may be repeated; docs/measurements.md describes them).",
 )
+@click.option(
+    "--recipe",
+    "published",
+    type=(click.Choice(["bsc"]), _path),
+    metavar="RECIPE FILE",
+    help="Also fit to the runs of a table of published runs, as validate --recipe reads them.",
+)
+@click.option(
+    "--holdout",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.0,
+    help="Leave out the share of that table's configurations that validate --holdout judges.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed (default 0).")
 @click.option("--out", type=_path, required=True, help="Profile to write (JSON).")
 @click.option("--gpu", required=True, help="GPU that was measured, by its catalog name.")
 @click.option("--model", required=True, help="Base model, by its catalog name.")
@@ -98,6 +111,9 @@ _path = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def calibrate(
     files: tuple[Path, ...],
+    published: tuple[str, Path] | None,
+    holdout: float,
+    seed: int,
     out: Path,
     gpu: str,
     model: str,
@@ -130,6 +146,10 @@ def calibrate(
     from simlora.scenario.presets import PRESETS
     from simlora.scenario.schema import TargetSet
 
+    if not files and published is None:
+        raise click.UsageError("measurements are needed: --from FILE or --recipe bsc FILE")
+    if holdout and published is None:
+        raise click.UsageError("--holdout needs --recipe")
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise UserError(f"--out: {out} cannot be written: there is no such directory, or it is one")
     slots = PRESETS.get(preset, {}).get("memory", {}).get("mode") == "slots"
@@ -152,6 +172,9 @@ def calibrate(
         passes=passes,
         jobs=jobs,
         source=source,
+        published=published[1] if published else None,
+        holdout=holdout,
+        seed=seed,
     )
     with _progress() as told:
         result = calibrate(files, measured, options, told)

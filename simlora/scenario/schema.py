@@ -308,16 +308,17 @@ class Tier(Strict):
 
 
 class Timing(Strict):
-    """Where step times come from: `roofline` (datasheet figures), the name of a shipped profile,
-    the path of a JSON file that `calibrate` wrote, or a dotted path (`package.module:Class`) to
-    one's own TimingModel.
+    """Where step times come from: `nearest` (the shipped profile of `engine.preset` whose hardware
+    and model are most like the fleet's; without any, the roofline), `roofline` (datasheet figures),
+    the name of a shipped profile, the path of a JSON file that `calibrate` wrote, or a dotted path
+    (`package.module:Class`) to one's own TimingModel.
 
     A profile brings the times of copies into GPU memory along, in place of the GPU's host link and
     `adapters.warm.latency_s`. On other hardware than it was measured on, or for another model, it
     is scaled by the roofline, and the result says so.
     """
 
-    profile: str = "roofline"
+    profile: str = "nearest"
 
 
 class Run(Strict):

@@ -17,7 +17,7 @@ from simlora.serving.page_pool import ADAPTER, KV, PREFIX, PagePool
 from simlora.serving.request import SOURCE_HOT, SOURCE_NAMES
 from simlora.sim.simulation import Simulation
 from simlora.timing import TimingModel
-from simlora.timing.select import timing_hash
+from simlora.timing.select import NEAREST, timing_hash
 
 
 def gather_facts(
@@ -70,12 +70,18 @@ def gather_facts(
 def _timing_facts(deployment: Deployment, timings: list[TimingModel]) -> TimingFacts:
     scaled_from = [timing.scaled_from for timing in timings if timing.scaled_from is not None]
     beyond = [feature for timing in timings for feature in timing.extrapolates()]
+    asked = deployment.scenario.timing.profile
+    without = "roofline" if asked == NEAREST else asked
+    names = [timing.profile_name or without for timing in timings]
     return TimingFacts(
-        deployment.scenario.timing.profile,
+        ", ".join(dict.fromkeys(names)),
         timing_hash(timings),
-        scaled_from=scaled_from[0] if scaled_from else None,
+        scaled_from="; ".join(dict.fromkeys(scaled_from)) or None,
         extrapolates=tuple(dict.fromkeys(beyond)),
-        error=dict(timings[0].error),  # the same for all pools: it is the profile's
+        error={
+            name: max(timing.error.get(name, 0.0) for timing in timings)
+            for name in dict.fromkeys(name for timing in timings for name in timing.error)
+        },
     )
 
 

@@ -23,6 +23,8 @@ class TimingModel(ABC):
     load: LoadParameters | None = None
     # What a request spends outside the engine, before the engine sees it.
     request_overhead_s: float = 0.0
+    # The profile that the figures are from, if any.
+    profile_name: str | None = None
     # What the figures were measured on, if that is other hardware or another model.
     scaled_from: str | None = None
     # Relative errors against measurements, by name.

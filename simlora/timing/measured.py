@@ -27,6 +27,7 @@ class MeasuredTiming(StepTiming):
     ) -> None:
         super().__init__(parameters, slots, padded_parameters)
         self.load = load
+        self.profile_name = profile.name
         self.request_overhead_s = profile.request_overhead_s
         self.scaled_from = scaled_from
         self.error = profile.error

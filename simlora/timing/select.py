@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 
 from simlora.errors import UserError
 from simlora.scenario.catalog import load_gpu, load_model
@@ -25,6 +26,7 @@ from simlora.timing.roofline import Efficiency, Roofline, roofline_parameters
 from simlora.timing.scaling import scaled_load, scaled_step
 
 FIELD = "timing.profile"
+NEAREST = "nearest"
 TIMING: Registry[TimingModel] = Registry(FIELD, TimingModel, {"roofline": Roofline})
 
 
@@ -35,11 +37,16 @@ def make_timing(deployment: Deployment, pool_index: int) -> TimingModel:
     Raises UserError for an unknown profile, or one whose hardware nobody knows.
     """
     scenario = deployment.scenario
-    profile = find_profile(scenario.timing.profile)
+    name = scenario.timing.profile
+    if name == NEAREST:
+        profile = nearest_profile(deployment, pool_index)
+        name = "roofline"
+    else:
+        profile = find_profile(name)
     if profile is not None:
         return profile_timing(profile, deployment, pool_index)
     return TIMING.make(
-        scenario.timing.profile,
+        name,
         deployment.gpus[pool_index],
         deployment.model,
         scenario.model.weights,
@@ -48,14 +55,15 @@ def make_timing(deployment: Deployment, pool_index: int) -> TimingModel:
 
 
 def find_profile(name: str) -> Profile | None:
-    """The profile that a scenario names; None where it names the roofline or a class.
+    """The profile that a scenario names; None where it names no certain one: the nearest, the
+    roofline or a class.
 
     Raises UserError if there is none.
     """
     if not is_profile_path(name):
-        if name in TIMING.names() or ":" in name:
+        if name == NEAREST or name in TIMING.names() or ":" in name:
             return None
-        known = [*TIMING.names(), *profile_names()]
+        known = [NEAREST, *TIMING.names(), *profile_names()]
         if name not in known:
             raise UserError(
                 f'{FIELD}: no timing profile "{name}": {did_you_mean(name, known)}, a path to a '
@@ -65,6 +73,34 @@ def find_profile(name: str) -> Profile | None:
         return load_profile(name)
     except UserError as error:
         raise UserError(f"{FIELD}: {error}") from None
+
+
+def nearest_profile(deployment: Deployment, pool_index: int) -> Profile | None:
+    """The shipped profile of the engine's preset that is most like a fleet entry; None if there is
+    none of that preset.
+
+    One of the same model goes before all others, for a stack's own costs come with the model; then
+    the one that the roofline has to carry over least.
+    """
+    preset = deployment.scenario.engine.preset
+    profiles = [p for p in map(load_profile, profile_names()) if p.preset == preset]
+
+    def unlikeness(profile: Profile) -> tuple[bool, float]:
+        other_model = profile.model != deployment.model.name
+        return other_model, _distance(profile, deployment, pool_index)
+
+    return min(profiles, key=unlikeness, default=None)
+
+
+def _distance(profile: Profile, deployment: Deployment, pool_index: int) -> float:
+    """By what factors, on a log scale, the roofline tells the profile's hardware and model from
+    those of a fleet entry."""
+    source = _measured_roofline(profile, deployment)
+    target = _roofline(deployment, pool_index)
+    return sum(
+        abs(math.log(getattr(target, name) / getattr(source, name)))
+        for name in ("weights_s", "token_compute_s", "decode_attended_s", "lora_token_parameter_s")
+    )
 
 
 def profile_timing(profile: Profile, deployment: Deployment, pool_index: int) -> MeasuredTiming:
@@ -106,22 +142,35 @@ def _carried_over(
         return profile.step, profile.load, None
     try:
         source_gpu = load_gpu(profile.gpu, scenario.catalog)
-        choice = ModelChoice(name=profile.model, weights=profile.weights)
-        source_model = load_model(choice, scenario.catalog)
+        source = _measured_roofline(profile, deployment)
     except UserError as error:
         raise UserError(
             f"{FIELD}: {profile.name} was measured on {profile.measured_on} and cannot be carried "
             f"over to this fleet: {error}"
         ) from None
-    efficiency = Efficiency()
-    step = scaled_step(
-        profile.step,
-        roofline_parameters(
-            source_gpu, source_model, profile.weights, profile.tensor_parallel, efficiency
-        ),
-        roofline_parameters(gpu, deployment.model, scenario.model.weights, gpus, efficiency),
-    )
+    step = scaled_step(profile.step, source, _roofline(deployment, pool_index))
     load = profile.load
     if load is not None:
         load = scaled_load(load, source_gpu, profile.tensor_parallel, gpu, gpus)
     return step, load, profile.measured_on
+
+
+def _measured_roofline(profile: Profile, deployment: Deployment) -> StepParameters:
+    """The roofline's figures of what a profile was measured on. Raises UserError if the catalog
+    does not know it."""
+    catalog = deployment.scenario.catalog
+    gpu = load_gpu(profile.gpu, catalog)
+    model = load_model(ModelChoice(name=profile.model, weights=profile.weights), catalog)
+    return roofline_parameters(gpu, model, profile.weights, profile.tensor_parallel, Efficiency())
+
+
+def _roofline(deployment: Deployment, pool_index: int) -> StepParameters:
+    """The roofline's figures of a fleet entry."""
+    scenario = deployment.scenario
+    return roofline_parameters(
+        deployment.gpus[pool_index],
+        deployment.model,
+        scenario.model.weights,
+        scenario.fleet[pool_index].tensor_parallel,
+        Efficiency(),
+    )

@@ -12,7 +12,7 @@ import numpy as np
 
 from simlora.errors import UserError
 from simlora.results.recorder import Recorder
-from simlora.results.result import scratch_directory
+from simlora.results.result import Result, scratch_directory
 from simlora.scenario.deployment import Deployment, expand
 from simlora.scenario.schema import Scenario
 from simlora.scenario.traffic import Length
@@ -87,16 +87,9 @@ def predict(scenario: Scenario, client: Client | None = None, shorten: bool = Tr
         raise KeyboardInterrupt
     facts = gather_facts(deployment, simulation, 0.0, interrupted)
     result = recorder.close(facts, working)
-    requests = result.requests
-    metrics = _metrics(requests, facts.span_s, window_s)
-    if client.monitored and "itl_mean_s" in metrics:
-        step_s = metrics["itl_mean_s"]
-        monitor = stalls(requests, facts.span_s, step_s)
-        requests = requests.assign(ttft_s=seen_ttft_s(requests, monitor))
-        metrics = _metrics(requests, facts.span_s, window_s)
-        metrics["itl_mean_s"] /= 1.0 - monitor.merged_share(step_s, result.timeline)
+    metrics = client_metrics(result, facts.span_s, window_s, client)
     if simulation.capped_since_s is None:
-        _without_luck(metrics, requests, deployment, window_s)
+        _without_luck(metrics, result.requests, deployment, window_s)
     metrics["running_mean"] = facts.batch.mean_running * facts.batch.busy_s / facts.span_s
     return Prediction(
         feasible=True,
@@ -106,6 +99,22 @@ def predict(scenario: Scenario, client: Client | None = None, shorten: bool = Tr
         simulated_s=facts.span_s,
         wall_s=time.perf_counter() - started_s,
     )
+
+
+def client_metrics(
+    result: Result, span_s: float, window_s: float, client: Client
+) -> dict[str, float]:
+    """What `client` measures of a run that was simulated for `span_s` of its window, by the names
+    of `rows.MEASURED`; those that the run does not tell are left out."""
+    requests = result.requests
+    metrics = _metrics(requests, span_s, window_s)
+    if client.monitored and "itl_mean_s" in metrics:
+        step_s = metrics["itl_mean_s"]
+        monitor = stalls(requests, span_s, step_s)
+        requests = requests.assign(ttft_s=seen_ttft_s(requests, monitor))
+        metrics = _metrics(requests, span_s, window_s)
+        metrics["itl_mean_s"] /= 1.0 - monitor.merged_share(step_s, result.timeline)
+    return metrics
 
 
 def _metrics(requests: pd.DataFrame, span_s: float, window_s: float) -> dict[str, float]:

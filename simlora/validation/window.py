@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from simlora.results.recorder import Recorder
 from simlora.scenario.deployment import Deployment
 from simlora.serving.request import Request
 from simlora.sim.simulation import Simulation
+from simlora.timing import TimingModel, make_timing
 from simlora.workload.blocks import Traffic
 
 CHECK_S = 30.0
@@ -24,7 +25,8 @@ STEADY = 0.02
 class ClientSimulation(Simulation):
     """Requests that arrive while `client_cap` wait are lost without a trace (None: no such cap).
 
-    With `shorten` the run ends early, once it is stationary at the cap.
+    With `shorten` the run ends early, once it is stationary at the cap. `on_cap` is called when it
+    gets there.
     """
 
     def __init__(
@@ -34,10 +36,13 @@ class ClientSimulation(Simulation):
         recorder: Recorder,
         client_cap: int | None,
         shorten: bool,
+        timing_of: Callable[[Deployment, int], TimingModel] = make_timing,
+        on_cap: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(deployment, traffic, recorder)
+        super().__init__(deployment, traffic, recorder, timing_of)
         self.capped_since_s: float | None = None
         self._cap = client_cap
+        self._on_cap = on_cap
         if client_cap is not None and shorten:
             self.env.process(self._watch())
 
@@ -45,6 +50,7 @@ class ClientSimulation(Simulation):
         if self._cap is not None and sum(s.waiting for s in self._schedulers) >= self._cap:
             if self.capped_since_s is None:
                 self.capped_since_s = request.arrival_s
+                self._on_cap()
             return
         super()._receive(request)
 

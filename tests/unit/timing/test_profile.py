@@ -18,7 +18,7 @@ from simlora.timing import make_timing
 from simlora.timing.measured import MeasuredTiming
 from simlora.timing.parameters import StepParameters
 from simlora.timing.profile import Profile, load_profile, profile_names
-from simlora.timing.roofline import Efficiency, roofline_parameters
+from simlora.timing.roofline import Efficiency, Roofline, roofline_parameters
 from simlora.timing.scaling import scaled_step
 
 LLAMA = "vllm-0.8.5-h100-64gb-llama-3.1-8b"
@@ -242,3 +242,32 @@ def test_profile_type_is_closed() -> None:
     assert Profile.model_validate(SMALL).measured_on == "h100-64gb, llama-3.1-8b"
     two = Profile.model_validate(SMALL | {"tensor_parallel": 2, "weights": "fp8"})
     assert two.measured_on == "2 x h100-64gb, llama-3.1-8b in fp8"
+
+
+@pytest.mark.parametrize(
+    ("preset", "model", "gpu", "name", "scaled"),
+    [
+        ("vllm-0.8.5", "llama-3.1-8b", "h100-64gb", LLAMA, False),
+        ("vllm-0.8.5", "llama-3.1-8b", "a100-80gb", LLAMA, True),
+        ("vllm-0.8.5", "qwen2.5-7b", "l40s", "vllm-0.8.5-h100-64gb-qwen2.5-7b", True),
+        ("s-lora", "llama-2-7b", "a100-40gb", "s-lora-a100-80gb-llama-2-7b", True),
+        ("s-lora", "llama-2-7b", "a10g", "s-lora-a10g-llama-2-7b", False),
+    ],
+)
+def test_the_nearest_profile_of_the_preset_is_taken_and_scaled(
+    preset: str, model: str, gpu: str, name: str, scaled: bool
+) -> None:
+    of = scenario("nearest", gpu, model=model, engine={"preset": preset, "max_model_len": 4096})
+    made = timing(of)
+    assert made.profile_name == name
+    assert (made.scaled_from is not None) is scaled
+    if scaled:  # just as if the profile had been named
+        named = timing(of.with_overrides({"timing.profile": name}))
+        assert made.parameters == named.parameters
+
+
+def test_without_a_profile_of_the_preset_it_is_the_roofline() -> None:
+    of = scenario("nearest", engine={"preset": "simlora", "max_model_len": 4096})
+    made = make_timing(expand(of), 0)
+    assert isinstance(made, Roofline)
+    assert made.profile_name is None
