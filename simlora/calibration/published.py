@@ -6,12 +6,12 @@ from pathlib import Path
 
 from simlora.calibration.runs import MeasuredRun
 from simlora.errors import UserError
-from simlora.validation.recipe import CLIENT, MODELS, scenario_of
+from simlora.validation.recipe import MODELS, client_of, scenario_of
 from simlora.validation.rows import held_out, read_runs
 
 
 def published_runs(path: Path, model: str, holdout: float, seed: int) -> list[MeasuredRun]:
-    """The runs of `model` on vLLM's V1 engine in a table of published runs, by the recipe.
+    """The runs of `model` in a table of published runs, by the recipe.
 
     Left out are the share `holdout` of the configurations that `validate --holdout` judges with the
     same seed, and runs that did not start: they tell no time. Raises UserError if none is left.
@@ -27,11 +27,10 @@ def published_runs(path: Path, model: str, holdout: float, seed: int) -> list[Me
                 for name, value in run.measured.items()
                 if name != "itl_mean_s" or not run.client_lagged
             },
-            client=CLIENT,
+            client=client_of(run),
         )
         for run in runs
         if MODELS.get(run.model) == model
-        and run.is_v1
         and run.feasible
         and run.config_id not in judged
         and "tpot_mean_s" in run.measured

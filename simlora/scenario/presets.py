@@ -16,6 +16,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "adapter_loading": "blocking",
         "scheduler": {"admission": "first_chunk", "scans_waiting": True},
     },
+    # vLLM 0.5.0, V0 engine: whole prompts are computed in steps of their own, before any decoding;
+    # slots and loads as above. It loses more memory to its allocator (what it took on an H100 with
+    # 12 to 384 slots and max_num_seqs 4096, published with arXiv 2508.08343).
+    "vllm-0.5.0": {
+        "max_num_batched_tokens": 4096,
+        "memory": {"mode": "slots", "max_loras": 1, "max_lora_rank": 16, "runtime_gib": 3.65},
+        "adapter_loading": "blocking",
+        "scheduler": {"batching": "separate", "chunked_prefill": False, "scans_waiting": True},
+        "prefix_cache": {"enabled": False},
+    },
     # S-LoRA: one pool for KV and adapters of any rank, loaded while the batch runs; whole prompts
     # are computed in steps of their own, at most every ten decode steps, and only if the batch will
     # fit to its end; KV is kept token by token; no prefix cache.

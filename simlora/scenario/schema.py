@@ -164,6 +164,11 @@ class Memory(Strict):
     kv_cache_tokens: PositiveInt | None = None
     max_loras: PositiveInt | None = None
     max_lora_rank: PositiveInt | None = None
+    # On each GPU, beside weights, slots, the largest buffers and the KV cache: context of the
+    # process, libraries' workspaces, what the allocator loses. The default is what vLLM 0.8.5 took
+    # on an H100 with 8 to 384 adapter slots (KV capacities published with arXiv 2508.08343); CUDA
+    # graphs lie outside of the budget there.
+    runtime_gib: NonNegativeFloat = 0.65
     # Slots hold LoRA matrices of the embedding and the head as well (vLLM's Llama does).
     slot_embeddings: bool = False
 
@@ -202,7 +207,7 @@ class Engine(Strict):
     `preset` sets the defaults of the other fields to what a server does (see `presets.py`).
     """
 
-    preset: Literal["simlora", "vllm-0.8.5", "s-lora"] = "simlora"
+    preset: Literal["simlora", "vllm-0.8.5", "vllm-0.5.0", "s-lora"] = "simlora"
     max_num_seqs: PositiveInt = 256
     max_num_batched_tokens: PositiveInt = 8192
     max_model_len: PositiveInt | None = None  # default: the model's own limit

@@ -11,10 +11,6 @@ from simlora.scenario.schema import Engine, Memory
 
 GIB = 2**30
 ELEMENT_BYTES = 2  # KV cache and adapters are bf16, whatever the weights are
-# Per GPU, beside weights, slots, the largest buffer and the KV cache: context of the process and
-# libraries' workspaces. What vLLM 0.8.5 took on an H100 with 8 to 384 adapter slots (KV capacities
-# published with arXiv 2508.08343). CUDA graphs lie outside of the budget, as that server has it.
-RUNTIME_BYTES = int(0.65 * GIB)
 # Of a sequence and entry of the vocabulary: fp32 logits and the sampler's copies of them.
 LOGIT_BYTES = 16
 # Where slots hold embedding and head too (see Memory.slot_embeddings), each has room for this many
@@ -74,7 +70,8 @@ def plan_memory(deployment: Deployment, pool_index: int) -> MemoryPlan:
         assert memory.max_loras is not None and memory.max_lora_rank is not None
         max_hot = memory.max_loras
         slot_bytes = memory.max_loras * _slot_parameters(model, memory) * ELEMENT_BYTES
-    fixed_bytes = weight_bytes + (_activation_bytes(model, engine, gpus) + RUNTIME_BYTES) * gpus
+    runtime_bytes = int(memory.runtime_gib * GIB)
+    fixed_bytes = weight_bytes + (_activation_bytes(model, engine, gpus) + runtime_bytes) * gpus
     if fixed_bytes >= budget:
         raise UserError(
             f"{where}: {model.name} in {scenario.model.weights} needs {_gib(fixed_bytes)} for "

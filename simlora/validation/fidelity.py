@@ -17,6 +17,7 @@ from simlora.validation.metrics import (
     infeasible,
     pairs_of,
 )
+from simlora.validation.recipe import CLIENT_CAP
 from simlora.validation.rows import BscRun
 from simlora.validation.runner import Outcome, Settings
 
@@ -93,8 +94,7 @@ def fidelity(
         "source": source,
         "runs": len(outcomes),
         "profiles": settings.profiles,
-        "client_cap": settings.client.cap,
-        "monitored": settings.client.monitored,
+        "client_cap": CLIENT_CAP,
         "bars": [{**asdict(bar), "met": bar.met} for bar in bars(outcomes)],
         "errors": [
             {"metric": line.metric, "runs": line.runs, **asdict(line.errors)}

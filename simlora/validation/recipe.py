@@ -24,7 +24,12 @@ MODELS = {
 }
 # The client of these measurements opens a connection a request and runs out of them: its waiting
 # queue ends at 22-27 thousand whatever is offered, and further requests are lost.
-CLIENT = Client(cap=22_000, monitored=True)
+CLIENT_CAP = 22_000
+
+
+def client_of(run: BscRun) -> Client:
+    """How a run was measured. Only the V1 engine has the metrics whose polling stalls a server."""
+    return Client(cap=CLIENT_CAP, monitored=run.is_v1)
 
 
 def scenario_of(run: BscRun, profile: str | None = None, seed: int = 0) -> Scenario:
@@ -95,7 +100,7 @@ def _lengths(run: BscRun) -> dict[str, Any]:
 
 def _engine(run: BscRun, model: str) -> dict[str, Any]:
     engine: dict[str, Any] = {
-        "preset": "vllm-0.8.5",
+        "preset": "vllm-0.8.5" if run.is_v1 else "vllm-0.5.0",
         "max_num_seqs": run.max_num_seqs,
         "memory": {
             "max_loras": run.slots,
@@ -105,7 +110,6 @@ def _engine(run: BscRun, model: str) -> dict[str, Any]:
         "max_cpu_loras": max(run.adapters, run.slots),
         "prefix_cache": {"enabled": False},
     }
-    if not run.is_v1:  # V0: whole prompts in steps of their own, before any decoding
+    if not run.is_v1:
         engine["max_num_batched_tokens"] = max(4096, run.max_num_seqs)
-        engine["scheduler"] = {"batching": "separate", "chunked_prefill": False}
     return engine

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from simlora.validation.predict import Client, Prediction, predict
-from simlora.validation.recipe import CLIENT, MODELS, scenario_of
+from simlora.validation.predict import Prediction, predict
+from simlora.validation.recipe import MODELS, client_of, scenario_of
 from simlora.validation.rows import BscRun
 
 
@@ -26,7 +26,6 @@ class Settings:
 
     profiles: dict[str, str]
     seed: int = 0
-    client: Client = CLIENT
     shorten: bool = True
 
 
@@ -34,7 +33,7 @@ def predict_run(run: BscRun, settings: Settings) -> Prediction:
     """Predict one published run. Raises UserError if it is none that the recipe knows."""
     profile = settings.profiles.get(MODELS.get(run.model, ""))
     scenario = scenario_of(run, profile, settings.seed)
-    return predict(scenario, settings.client, settings.shorten)
+    return predict(scenario, client_of(run), settings.shorten)
 
 
 def predict_runs(

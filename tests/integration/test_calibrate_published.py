@@ -70,7 +70,7 @@ def table(truth: Path) -> Path:
 def test_published_runs_give_the_figures_back_that_made_them(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(published, "CLIENT", Client(cap=CAP, monitored=True))
+    monkeypatch.setattr(published, "client_of", lambda run: Client(cap=CAP, monitored=True))
     out = tmp_path / "fit.json"
     arguments = ["calibrate", "--recipe", "bsc", str(table), "--out", str(out), "--passes", "6"]
     arguments += ["--gpu", "h100-64gb", "--model", "llama-3.1-8b", "--name", "again"]
