@@ -103,24 +103,22 @@ class Model:
 
     def operate(self, code: int) -> None:
         """One of the operations below, what it is done to and how much drawn from 16 bits."""
-        # Code 0 does nothing, which is what a failing example shrinks to.
         verb, amount = code % 16, code // 16
-        if verb in (1, 2, 3, 4):
+        if verb < 5:
             self.take(amount % (10 if amount % 7 else 24), KV if verb < 4 else PREFIX)
-        elif verb in (5, 6):
+        elif verb < 7:
             self.release(amount)
         elif verb == 7:
             self.transfer(amount)
-        elif verb in (8, 9, 10):
+        elif verb < 11:
             self.load(ADAPTERS[amount % len(ADAPTERS)])
-        elif verb in (11, 12):
+        elif verb < 13:
             self.unload(amount)
         elif verb == 13:
             self.misuse(amount)
-        elif verb >= 14:
+        else:
             self.step()
-        if verb:
-            note(f"{verb=} {amount=}: {self.accounts.free} free, {self.accounts.held} held")
+        note(f"{verb=} {amount=}: {self.accounts.free} free, {self.accounts.held} held")
 
     def refuse(self, error: type[Exception], operation: Any, *arguments: Any) -> None:
         """The operation raises `error`, and not a bit of pool or accounts is different after."""
@@ -244,6 +242,7 @@ codes = st.binary(min_size=2 * OPERATIONS, max_size=2 * OPERATIONS)
 def test_no_page_is_lost_or_owned_twice_and_contents_stay_as_written(drawn: bytes) -> None:
     model = Model()
     for code in np.frombuffer(drawn, dtype="<u2").tolist():
-        model.operate(code)
-        model.check()
+        if code:  # a failing example shrinks to zeros, and the few operations that matter
+            model.operate(code)
+            model.check()
     event("some operations refused" if model.refused else "no operation refused")

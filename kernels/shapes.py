@@ -1,0 +1,86 @@
+"""Shapes of a Llama-family decoder, as one GPU of a tensor-parallel group sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+# Linear modules of a layer in the order in which an adapter's weights lie in the pool, and the
+# groups that share their input, each of which is one launch to shrink and one to expand.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "qkv": ("q_proj", "k_proj", "v_proj"),
+    "o": ("o_proj",),
+    "gate_up": ("gate_proj", "up_proj"),
+    "down": ("down_proj",),
+}
+MODULES: tuple[str, ...] = tuple(module for modules in GROUPS.values() for module in modules)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """RMSNorm, grouped-query attention with rotary positions, gated MLP.
+
+    Field names are those of a Hugging Face `config.json`. Raises ValueError unless all widths are
+    multiples of 16 elements, which the kernels' loads are aligned to.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10_000.0
+    attention_bias: bool = False  # biases on q, k and v, as Qwen2 has them
+
+    def __post_init__(self) -> None:
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_key_value_heads ({self.num_key_value_heads}) must divide "
+                f"num_attention_heads ({self.num_attention_heads})"
+            )
+        for name in ("hidden_size", "intermediate_size", "q_dim", "kv_dim"):
+            if getattr(self, name) % 16:
+                raise ValueError(f"{name} must be a multiple of 16, not {getattr(self, name)}")
+
+    @property
+    def q_dim(self) -> int:
+        """Width of the query projection, elements."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def kv_dim(self) -> int:
+        """Elements of a page: K (or V) of one token in one layer."""
+        return self.num_key_value_heads * self.head_dim
+
+    @property
+    def linear_shapes(self) -> dict[str, tuple[int, int]]:
+        """(in, out) of each linear module of a layer, in the order of MODULES."""
+        hidden, inter = self.hidden_size, self.intermediate_size
+        return {
+            "q_proj": (hidden, self.q_dim),
+            "k_proj": (hidden, self.kv_dim),
+            "v_proj": (hidden, self.kv_dim),
+            "o_proj": (self.q_dim, hidden),
+            "gate_proj": (hidden, inter),
+            "up_proj": (hidden, inter),
+            "down_proj": (inter, hidden),
+        }
+
+    def shard(self, gpus: int) -> ModelShape:
+        """What one of `gpus` GPUs computes: its heads, and its part of the MLP.
+
+        K and V heads that cannot be split further are held by several GPUs. Raises ValueError if
+        the heads or the MLP cannot be split so.
+        """
+        kv_heads = max(1, self.num_key_value_heads // gpus)
+        for name in ("num_attention_heads", "intermediate_size"):
+            if getattr(self, name) % gpus:
+                raise ValueError(f"{name} ({getattr(self, name)}) cannot be split over {gpus} GPUs")
+        return replace(
+            self,
+            num_attention_heads=self.num_attention_heads // gpus,
+            num_key_value_heads=kv_heads,
+            intermediate_size=self.intermediate_size // gpus,
+        )

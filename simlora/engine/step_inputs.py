@@ -1,0 +1,139 @@
+"""What a step computes, and the device's integers that tell the kernels.
+
+A step's tokens lie one after the other: one of each decoding sequence, then the prefill chunks.
+All of a step's integers go to the device in one transfer, since the overhead of a copy is far more
+than these few bytes take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Ints = NDArray[np.int32]
+PADDING = -1
+
+
+@dataclass(slots=True)
+class SequenceStep:
+    """One sequence's part in a step.
+
+    `tokens` are those to compute: one in decode, a chunk in prefill; the first of them is number
+    `position` of its sequence. `blocks` are the KV blocks that the sequence holds, the computed
+    tokens' included. `slot`: its adapter's, -1 for the base model.
+    """
+
+    tokens: Ints
+    position: int
+    blocks: Ints
+    slot: int
+
+    @property
+    def context(self) -> int:
+        """Tokens that the last of the computed ones attends, itself among them."""
+        return self.position + len(self.tokens)
+
+
+@dataclass(slots=True)
+class StepInputs:
+    """A step on the device, all int32. `decodes` rows of the step are decoding sequences."""
+
+    decodes: int
+    prefills: int
+    token: Tensor  # [tokens]
+    position: Tensor  # [tokens]
+    kv_slot: Tensor  # [tokens]: block * block_tokens + offset of its K and V, -1: kept nowhere
+    adapter_slot: Tensor  # [tokens]
+    context: Tensor  # [sequences]: tokens that the last token attends, 0: padding
+    last: Tensor  # [sequences]: the token that predicts the sequence's next
+    query_start: Tensor  # [prefills + 1]: first token of each chunk, counted from the first chunk
+    block_table: Tensor  # [sequences, max_blocks]
+
+
+class InputBuffer:
+    """Room for any step of up to `sequences` sequences and `tokens` tokens.
+
+    Steps alike in size lie at the same addresses, so that a CUDA graph finds the next one where the
+    one that it was captured with lay. The buffer is free for the next step once this one is over.
+    """
+
+    def __init__(
+        self,
+        sequences: int,
+        tokens: int,
+        max_blocks: int,
+        block_tokens: int,
+        device: torch.device,
+    ) -> None:
+        size = 4 * tokens + 3 * sequences + 1 + sequences * max_blocks
+        self._host = torch.zeros(size, dtype=torch.int32, pin_memory=device.type == "cuda")
+        self._device = torch.zeros_like(self._host, device=device)
+        self._max_blocks = max_blocks
+        self._block_tokens = block_tokens
+
+    def fill(
+        self,
+        decodes: Sequence[SequenceStep],
+        prefills: Sequence[SequenceStep],
+        padded: int | None = None,
+    ) -> StepInputs:
+        """Put a step on the device, its decoding sequences followed by as many as make `padded`
+        that attend nothing, have no adapter and are kept nowhere."""
+        rows = len(decodes) if padded is None else padded
+        tokens = rows + sum(len(sequence.tokens) for sequence in prefills)
+        sizes = self._sizes(rows, len(prefills), tokens)
+        ends = np.cumsum(list(sizes.values()))
+        to = dict(zip(sizes, np.split(self._host.numpy()[: ends[-1]], ends[:-1]), strict=True))
+        tables = to["block_table"].reshape(-1, self._max_blocks)
+        if rows > len(decodes):
+            for name in ("token", "position", "context", "last"):
+                to[name][:rows].fill(0)
+            for name in ("kv_slot", "adapter_slot"):
+                to[name][:rows].fill(PADDING)
+        start = 0
+        for row, sequence in enumerate((*decodes, *prefills)):
+            if row == len(decodes):
+                start = rows
+            if row >= len(decodes):
+                row += rows - len(decodes)
+                to["query_start"][row - rows] = start - rows
+            self._put(to, tables, row, start, sequence)
+            start += len(sequence.tokens)
+        to["query_start"][len(prefills)] = tokens - rows
+        self._device[: ends[-1]].copy_(self._host[: ends[-1]], non_blocking=True)
+        parts = dict(zip(sizes, self._device[: ends[-1]].split(list(sizes.values())), strict=True))
+        parts["block_table"] = parts["block_table"].view(-1, self._max_blocks)
+        return StepInputs(decodes=rows, prefills=len(prefills), **parts)
+
+    def _sizes(self, decodes: int, prefills: int, tokens: int) -> dict[str, int]:
+        sequences = decodes + prefills
+        return {
+            "token": tokens,
+            "position": tokens,
+            "kv_slot": tokens,
+            "adapter_slot": tokens,
+            "context": sequences,
+            "last": sequences,
+            "query_start": prefills + 1,
+            "block_table": sequences * self._max_blocks,
+        }
+
+    def _put(
+        self, to: dict[str, Ints], tables: Ints, row: int, start: int, sequence: SequenceStep
+    ) -> None:
+        count = len(sequence.tokens)
+        tokens = slice(start, start + count)
+        position = np.arange(sequence.position, sequence.position + count, dtype=np.int32)
+        blocks = sequence.blocks[position // self._block_tokens]
+        to["token"][tokens] = sequence.tokens
+        to["position"][tokens] = position
+        to["kv_slot"][tokens] = blocks * self._block_tokens + position % self._block_tokens
+        to["adapter_slot"][tokens] = sequence.slot
+        to["context"][row] = sequence.context
+        to["last"][row] = start + count - 1
+        tables[row, : len(sequence.blocks)] = sequence.blocks
