@@ -1,14 +1,14 @@
 """Batched LoRA in plain torch: same functions, buffers and results as kernels.triton_ops.
 
-Every tile's matrices are gathered from the pool, filled up to the largest rank, and multiplied in
-one batched product. That copies the weights of each tile, tiles without rows included, because
-shapes may depend neither on the tokens nor on the ranks; it is meant for CPUs and small models.
+Tokens sorted by adapter, a product a run of one adapter's tokens. How many runs there are, and of
+which ranks, is read on the host, so a step cannot be captured in a graph: this is for CPUs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,19 +52,16 @@ def shrink(
     x is [tokens, in], for the tokens that `prepare_lora` sorted. No adapter's rank in this layer
     may exceed `batch.max_rank`.
     """
-    cut, tiles = batch.cuts[group], _tiles(batch)
-    planes = batch.planes(group)
-    planes.zero_()
-    rows = torch.where(tiles.inside[..., None], x[tiles.token].float(), 0.0)
-    for i in range(len(cut.outer)):
-        entry = tiles.slot, layer, cut.first + i
-        known = _known(batch, tiles, tables.rank[entry])
-        a = _gather(pages, tables, batch, tiles, tables.base[entry], cut.inner, known)
-        column = i * batch.rank_columns
-        # Each token is in one tile; rows that a tile lacks are zero and add nothing to place 0.
-        planes[0, :, column : column + batch.max_rank].index_add_(
-            0, tiles.place.flatten(), (rows @ a.mT).flatten(0, 1)
-        )
+    cut, planes = batch.cuts[group], batch.planes(group)
+    for run in _runs(batch):
+        rows = x[batch.order[run.places]].float()
+        for i in range(len(cut.outer)):
+            entry = _entry(tables, run.slot, layer, cut.first + i)
+            a = _matrix(pages, tables, run.slot, entry.base, entry.rank, cut.inner)
+            column = i * batch.rank_columns
+            columns = slice(column, column + entry.rank)
+            planes[1:, run.places, columns] = 0.0
+            planes[0, run.places, columns] = rows @ a.T
 
 
 def expand(
@@ -74,67 +71,73 @@ def expand(
 
     y is [tokens, sum of the modules' widths]. Tokens without adapter are left as they are.
     """
-    cut, tiles = batch.cuts[group], _tiles(batch)
-    partial = batch.planes(group).sum(0)[tiles.place]  # [tiles, block_m, columns]
-    total = torch.zeros(y.shape, dtype=torch.float32, device=y.device)
-    for i, columns in enumerate(total.split(cut.outer, dim=1)):
-        entry = tiles.slot, layer, cut.first + i
-        rank = tables.rank[entry]
-        known = _known(batch, tiles, rank)
-        start = tables.base[entry] + rank * cut.inner  # B^T follows A
-        b = _gather(pages, tables, batch, tiles, start, cut.outer[i], known)
-        column = i * batch.rank_columns
-        factors = partial[:, :, column : column + batch.max_rank]
-        factors = torch.where(tiles.inside[..., None] & known[:, None, :], factors, 0.0)
-        products = tables.scale[entry][:, None, None] * (factors @ b)
-        columns.index_add_(
-            0,
-            tiles.token.flatten(),
-            torch.where(tiles.inside[..., None], products, 0.0).flatten(0, 1),
-        )
-    y.copy_(y.float() + total)
+    cut, planes = batch.cuts[group], batch.planes(group)
+    for run in _runs(batch):
+        tokens = batch.order[run.places]
+        first = 0
+        for i, width in enumerate(cut.outer):
+            entry = _entry(tables, run.slot, layer, cut.first + i)
+            if entry.rank:
+                start = entry.base + entry.rank * cut.inner  # B^T follows A
+                b = _matrix(pages, tables, run.slot, start, entry.rank, width)
+                column = i * batch.rank_columns
+                factors = planes[:, run.places, column : column + entry.rank].sum(0)
+                own = y[tokens, first : first + width]
+                y[tokens, first : first + width] = torch.addmm(
+                    own.float(), factors, b, alpha=entry.scale
+                ).to(y.dtype)
+            first += width
 
 
 @dataclass(frozen=True, slots=True)
-class _Tiles:
-    """The batch's tiles; 0 stands for what a tile lacks, be it rows or everything."""
+class _Run:
+    """Places in `order` of one adapter's tokens."""
 
-    slot: Tensor  # [tiles]
-    inside: Tensor  # [tiles, block_m] bool: which rows it has
-    place: Tensor  # [tiles, block_m]: of each row in `order`
-    token: Tensor  # [tiles, block_m]
+    slot: int
+    places: slice
 
 
-def _tiles(batch: LoraBatch) -> _Tiles:
-    row = torch.arange(batch.block_m, device=batch.order.device)
-    inside = row < batch.tile_rows[:, None]
-    place = (batch.tile_start[:, None] + row).where(inside, 0)
-    token = batch.order[place].where(inside, 0)
-    return _Tiles(batch.tile_slot.where(batch.tile_rows > 0, 0), inside, place, token)
+def _runs(batch: LoraBatch) -> list[_Run]:
+    """The batch's tiles, neighbours of one adapter put together."""
+    runs: list[_Run] = []
+    tiles = (_host(batch.tile_slot), _host(batch.tile_start), _host(batch.tile_rows))
+    for slot, start, rows in zip(*(tile.tolist() for tile in tiles), strict=True):
+        if rows == 0:
+            break  # those in use come first
+        if runs and runs[-1].slot == slot:
+            runs[-1] = _Run(slot, slice(runs[-1].places.start, start + rows))
+        else:
+            runs.append(_Run(slot, slice(start, start + rows)))
+    return runs
 
 
-def _known(batch: LoraBatch, tiles: _Tiles, rank: Tensor) -> Tensor:
-    """Which of `max_rank` ranks each tile's adapter has: [tiles, max_rank]."""
-    ranks = torch.arange(batch.max_rank, device=rank.device)
-    return tiles.inside[:, :1] & (ranks < rank[:, None])
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What the tables say of one module of an adapter."""
+
+    base: int
+    rank: int
+    scale: float
 
 
-def _gather(
-    pages: Tensor,
-    tables: AdapterTables,
-    batch: LoraBatch,
-    tiles: _Tiles,
-    start: Tensor,
-    width: int,
-    known: Tensor,
+def _entry(tables: AdapterTables, slot: int, layer: int, module: int) -> _Entry:
+    at = slot, layer, module
+    return _Entry(
+        int(_host(tables.base)[at]), int(_host(tables.rank)[at]), float(_host(tables.scale)[at])
+    )
+
+
+def _host(tensor: Tensor) -> np.ndarray:
+    """The values on the host; of a tensor that lies there, without a copy."""
+    return tensor.cpu().numpy()
+
+
+def _matrix(
+    pages: Tensor, tables: AdapterTables, slot: int, start: int, rows: int, width: int
 ) -> Tensor:
-    """Rows of `width` elements from stream offset `start` [tiles] on: float32 [tiles, max_rank,
-    width], zeros where not known."""
-    ranks = torch.arange(batch.max_rank, device=pages.device)[:, None]
-    pieces = torch.arange(0, width, batch.chunk, device=pages.device)
-    offset = (start[:, None, None] + ranks * width + pieces).where(known[..., None], 0)
+    """The elements [rows, width] from offset `start` of the adapter's stream on, float32."""
     kv_dim = pages.shape[1]
-    page = tables.page[tiles.slot[:, None, None], offset // kv_dim].where(known[..., None], 0)
-    whole = pages.view(-1, kv_dim // batch.chunk, batch.chunk)
-    rows = whole[page, offset % kv_dim // batch.chunk].flatten(2).float()
-    return torch.where(known[..., None], rows, 0.0)
+    first, end = start // kv_dim, start + rows * width
+    ids = tables.page[slot, first : -(-end // kv_dim)]
+    stream = pages.index_select(0, ids).view(-1)[start - first * kv_dim :]
+    return stream[: rows * width].view(rows, width).float()

@@ -103,7 +103,8 @@ def _expand(
     # block ahead of the product.
     r = tl.arange(0, BLOCK_R)
     at = locate(first_page, corner + r * outer, r < adapter_rank, KV_DIM)
-    factor = _add_planes(factors + r[None, :], inside & (r < RANK_COLUMNS)[None, :], plane, SPLITS)
+    kept = inside & (r < RANK_COLUMNS)[None, :]  # of a plane's row, this module's
+    factor = _add_planes(factors + r[None, :], kept, plane, SPLITS)
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     steps = tl.cdiv(adapter_rank, BLOCK_R)
     for step in range(steps * (COLUMNS // BLOCK_N)):
@@ -125,11 +126,10 @@ def _expand(
         total = tl.where(done, 0.0, total)
         r = (step + 1) % steps * BLOCK_R + tl.arange(0, BLOCK_R)
         offset = corner + r * outer + (step + 1) // steps * BLOCK_N
-        more = (r < adapter_rank) & (step + 1 < steps * (COLUMNS // BLOCK_N))
-        at = locate(first_page, offset, more, KV_DIM)
-        factor = _add_planes(
-            factors + r[None, :], inside & (r < RANK_COLUMNS)[None, :], plane, SPLITS
-        )
+        more = step + 1 < steps * (COLUMNS // BLOCK_N)
+        at = locate(first_page, offset, more & (r < adapter_rank), KV_DIM)
+        kept = inside & (more & (r < RANK_COLUMNS))[None, :]
+        factor = _add_planes(factors + r[None, :], kept, plane, SPLITS)
 
 
 def expand(

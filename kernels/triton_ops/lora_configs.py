@@ -1,4 +1,4 @@
-"""Block sizes, warps and pipeline depths of the LoRA kernels: a plain table, keyed by static sizes.
+"""Block sizes, warps and pipeline depths of the LoRA kernels, chosen from static sizes alone.
 
 Sizes were chosen for GPUs like the H100 and H200: 132 multiprocessors with 64 Ki registers and 227
 KiB of shared memory each, which need some 30 to 60 KiB of loads in flight on each of them to keep

@@ -27,7 +27,7 @@ def test_every_kernel_compiles_for_hopper() -> None:
 
 
 def test_every_module_with_a_kernel_names_cases() -> None:
-    names = {case.kernel.__module__.rpartition(".")[2] for case in find_cases()}
+    names = {case.kernel.fn.__module__.rpartition(".")[2] for case in find_cases()}
     files = {info.name for info in pkgutil.iter_modules(kernels.triton_ops.__path__)}
     assert files - names <= {"lora_configs", "paged_kv"}
 
