@@ -84,3 +84,10 @@ class ModelShape:
             num_key_value_heads=kv_heads,
             intermediate_size=self.intermediate_size // gpus,
         )
+
+
+SHAPES: dict[str, ModelShape] = {  # of well-known models; the last one is made up, for tests
+    "llama-3.1-8b": ModelShape(4096, 14336, 32, 32, 8, 128, 128_256, rope_theta=500_000.0),
+    "qwen2.5-7b": ModelShape(3584, 18944, 28, 28, 4, 128, 152_064, 1e-6, 1e6, attention_bias=True),
+    "tiny-llama": ModelShape(256, 768, 4, 4, 2, 64, 4096),
+}

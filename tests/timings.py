@@ -21,8 +21,8 @@ class ConstantStep(TimingModel):
     def step(self, shape: BatchShape) -> float:
         return self.step_s
 
-    def decode_run(self, shape: BatchShape, steps: int) -> float:
-        return steps * self.step(shape)
+    def decode_growth_s(self, shape: BatchShape) -> float:
+        return 0.0
 
 
 class CtrlC(ConstantStep):

@@ -9,31 +9,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from simlora import __version__
 from simlora.calibration.design import Rows, Shapes, read_shapes, rows_of_steps, stack
 from simlora.calibration.fit import Fit, fit_steps
 from simlora.calibration.formats import KV_CAPACITY, LOADS, RUNS, STEPS
-from simlora.calibration.judge import ErrorSummary, cross_validate, summarize
+from simlora.calibration.judge import ErrorSummary, cross_validate, loads_left_out
 from simlora.calibration.loads import KvFit, LoadsFit, fit_kv, fit_loads, host_bytes_per_s
 from simlora.calibration.published import published_runs
 from simlora.calibration.runs import MeasuredRun, Told, fit_runs, read_runs
 from simlora.calibration.tables import Selection, Table, read_tables
 from simlora.calibration.verdict import (
+    distrust,
     fit_warnings,
     length_warnings,
     profile_errors,
     run_errors,
     step_ranges,
     summaries,
+    uneven_columns,
     union_of,
+    unit_warnings,
+    unmeasured,
 )
 from simlora.calibration.vllm_bench import read_bench
 from simlora.errors import UserError
 from simlora.scenario.catalog import GpuSpec, ModelSpec, Weights, load_gpu, load_model
 from simlora.scenario.presets import PRESETS
-from simlora.scenario.problems import did_you_mean
+from simlora.scenario.problems import did_you_mean, dotted
 from simlora.scenario.schema import ModelChoice, Targets
+from simlora.scenario.wording import explain
 from simlora.timing.parameters import LoadParameters, StepParameters
 from simlora.timing.profile import Profile, Provenance
 from simlora.timing.roofline import Efficiency, roofline_parameters
@@ -74,14 +80,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A profile, and how good it is. `errors`: by what was predicted; `held_out` says whether the
-    measurements were left out of the fit that predicted them."""
+    """A profile, and how good it is, by what was predicted. `errors`: on measurements that were
+    left out of the fit that predicted them; `residuals`: of the fit itself. `held_out`: whether
+    steps or runs were left out."""
 
     profile: Profile
     fit: Fit
     rows: Mapping[str, int]
     errors: Mapping[str, ErrorSummary]
-    residuals: ErrorSummary
+    residuals: Mapping[str, ErrorSummary]
     held_out: bool
     loads: LoadsFit | None
     kv: KvFit | None
@@ -97,79 +104,69 @@ def calibrate(
     _check(options.given)
     choice = ModelChoice(name=server.model, weights=server.weights)
     gpu, model = load_gpu(server.gpu), load_model(choice)
-    tables = read_tables(
-        [path for path in paths if path.suffix.lower() not in (".json", ".jsonl")],
-        options.selection,
-    )
-    warnings = [warning for table in tables for warning in table.warnings]
+    tables, runs, warnings = _read(paths, server.model, options)
     steps = _of(tables, STEPS.name)
-    runs = [run for table in _of(tables, RUNS.name) for run in read_runs(table)]
-    for path in paths:
-        if path.suffix.lower() in (".json", ".jsonl"):
-            found, remarks = read_bench(path, options.scenario)
-            runs += found
-            warnings += remarks
-    if options.published is not None:
-        runs += published_runs(options.published, server.model, options.holdout, options.seed)
     if not steps and not runs:
         raise UserError("--from: a profile needs steps or runs; the files have neither")
     _check_runs(runs, server)
+    # A padded slot has all modules of its rank, whatever its adapter has.
+    counted: Targets = "all-linear" if server.padded else server.targets
+    errors: dict[str, ErrorSummary] = {}
+    residuals: dict[str, ErrorSummary] = {}
     loads, kv = None, None
     if load_tables := _of(tables, LOADS.name):
         link = host_bytes_per_s(gpu, server.tensor_parallel)
         loads = fit_loads(load_tables, model, server.targets, link)
+        residuals |= summaries({"load": loads.errors})
+        left_out = loads_left_out(load_tables, model, server.targets, link)
+        if left_out is not None:
+            errors |= summaries({"load": left_out})
         if loads.note:
             warnings.append(f"loads: {loads.note}, so bytes_per_s is the host link's datasheet")
     if kv_tables := _of(tables, KV_CAPACITY.name):
-        kv = fit_kv(kv_tables, model, server.targets)
-    shapes = [read_shapes(table, model, server.targets) for table in steps]
+        kv = fit_kv(kv_tables, model, counted)
+        residuals |= summaries({"kv_tokens": kv.errors})
+    shapes = [read_shapes(table, model, counted) for table in steps]
     step_rows = _step_rows(shapes, steps)
     start = _start(step_rows, gpu, model, server, options.given, bool(runs))
     profile = _profile(server, start, loads.load if loads else None)
-    if runs:
-        judged = fit_runs(
-            runs,
-            profile,
-            step_rows,
-            options.given,
-            iterations=options.passes,
-            folds=options.folds,
-            jobs=options.jobs,
-            told=told,
-        )
-        fit, passes = judged.fit, judged.iterations
-        errors = run_errors(judged)
-        held_out = judged.held_out
-        ranges = [run.ranges for run in judged.simulated]
-        overhead_s = judged.request_overhead_s
-        warnings += length_warnings(runs, judged)
-    else:
-        assert step_rows is not None
-        fit, passes, ranges, overhead_s = fit_steps(step_rows, options.given), 1, [], 0.0
-        left_out = cross_validate(step_rows, options.given, options.folds)
-        held_out = left_out is not None
-        errors = summaries({"step": fit.errors if left_out is None else left_out})
-    if loads is not None:
-        errors |= summaries({"load": loads.errors})
-    if kv is not None:
-        errors |= summaries({"kv_tokens": kv.errors})
-    ranges += [step_ranges(one, table) for one, table in zip(shapes, steps, strict=True)]
+    found = _fit(runs, step_rows, profile, options, told)
+    fit = found.fit
+    holds_for = union_of(
+        [
+            *found.ranges,
+            *(step_ranges(one, table) for one, table in zip(shapes, steps, strict=True)),
+        ]
+    )
     rows = {
         "steps": sum(map(len, steps)),
         "loads": sum(map(len, load_tables)),
         "kv_capacity": sum(map(len, kv_tables)),
         "runs": len(runs),
     }
-    if not held_out:
-        warnings.append("too few measurements to cross-validate: the errors are of the fit itself")
+    fitted = summaries(
+        {"step": fit.errors[: rows["steps"]], "time_per_token": fit.errors[rows["steps"] :]}
+    )
+    residuals = fitted | residuals
+    if found.held_out:
+        errors = found.errors | errors
+    else:
+        residuals |= found.errors
+        warnings.append(
+            "too few measurements to cross-validate: what steps take is judged by the fit itself "
+            "only, and the profile states no error of it"
+        )
+    warnings += found.warnings
+    places = [table.place(row) for table in steps for row in range(len(table))]
+    warnings += uneven_columns(steps) + unmeasured(holds_for)
     warnings += fit_warnings(fit, rows["steps"] + rows["runs"])
-    residuals = summarize(fit.errors)
-    assert residuals is not None
+    warnings += unit_warnings(fit.errors, places + [run.place for run in runs])
+    warnings += distrust(errors, fitted)
     profile = profile.model_copy(
         update={
             "step": fit.parameters,
-            "request_overhead_s": overhead_s,
-            "holds_for": union_of(ranges),
+            "request_overhead_s": found.request_overhead_s,
+            "holds_for": holds_for,
             "error": profile_errors(errors),
             "provenance": Provenance(
                 source=options.source
@@ -182,7 +179,84 @@ def calibrate(
         }
     )
     return Calibration(
-        profile, fit, rows, errors, residuals, held_out, loads, kv, passes, tuple(warnings)
+        profile,
+        fit,
+        rows,
+        errors,
+        residuals,
+        found.held_out,
+        loads,
+        kv,
+        found.passes,
+        tuple(warnings),
+    )
+
+
+def _read(
+    paths: Sequence[Path], model: str, options: Options
+) -> tuple[list[Table], list[MeasuredRun], list[str]]:
+    """The tables, the runs of all kinds of files, and what is odd about them."""
+    tables = read_tables([path for path in paths if not _is_json(path)], options.selection)
+    warnings = [warning for table in tables for warning in table.warnings]
+    runs = [run for table in _of(tables, RUNS.name) for run in read_runs(table)]
+    for path in filter(_is_json, paths):
+        found, remarks = read_bench(path, options.scenario)
+        runs += found
+        warnings += remarks
+    if options.published is not None:
+        runs += published_runs(options.published, model, options.holdout, options.seed)
+    return tables, runs, warnings
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() in (".json", ".jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """The figures, and the errors by what was predicted: of the fit itself where nothing could be
+    `held_out`. `ranges`: of the runs."""
+
+    fit: Fit
+    passes: int
+    held_out: bool
+    errors: dict[str, ErrorSummary]
+    ranges: list[Mapping[str, tuple[float, float]]] = field(default_factory=list)
+    request_overhead_s: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+
+def _fit(
+    runs: Sequence[MeasuredRun],
+    steps: Rows | None,
+    profile: Profile,
+    options: Options,
+    told: Told,
+) -> _Fitted:
+    """Fit to runs, beginning with the figures of `profile`, and to steps, or to steps alone."""
+    if not runs:
+        assert steps is not None
+        left_out = cross_validate(steps, options.given, options.folds)
+        errors = {} if left_out is None else summaries({"step": left_out})
+        return _Fitted(fit_steps(steps, options.given), 1, left_out is not None, errors)
+    judged = fit_runs(
+        runs,
+        profile,
+        steps,
+        options.given,
+        iterations=options.passes,
+        folds=options.folds,
+        jobs=options.jobs,
+        told=told,
+    )
+    return _Fitted(
+        judged.fit,
+        judged.iterations,
+        judged.held_out,
+        run_errors(judged),
+        [run.ranges for run in judged.simulated],
+        judged.request_overhead_s,
+        length_warnings(runs, judged),
     )
 
 
@@ -191,6 +265,11 @@ def _check(given: Mapping[str, float]) -> None:
         if name not in StepParameters.model_fields:
             hint = did_you_mean(name, StepParameters.model_fields)
             raise UserError(f'--fix: no figure "{name}": {hint}')
+    try:
+        StepParameters(**given)
+    except ValidationError as error:
+        field, problem = explain(error)
+        raise UserError(f"--fix: {dotted(field)}: {problem}") from None
 
 
 def _check_runs(runs: Iterable[MeasuredRun], server: Server) -> None:

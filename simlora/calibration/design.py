@@ -127,18 +127,18 @@ class Rows:
 
 
 def stack(parts: Sequence[Rows]) -> Rows:
-    """All rows one after the other; groups of different parts stay apart."""
+    """All rows one after the other; those of equal shape are one group, also of different parts."""
     starts = np.cumsum([0, *(len(part) for part in parts)])
-    groups = np.cumsum([0, *(int(part.group.max(initial=-1)) + 1 for part in parts)])
+    matrix = np.vstack([part.matrix for part in parts])
     return Rows(
-        np.vstack([part.matrix for part in parts]),
+        matrix,
         np.concatenate([part.seconds for part in parts]),
         np.concatenate([part.offset_s for part in parts]),
         np.concatenate([part.weight for part in parts]),
         np.concatenate([part.tokens for part in parts]),
         np.concatenate([part.token_share for part in parts]),
         np.concatenate([p.token_row + s for p, s in zip(parts, starts, strict=False)]),
-        np.concatenate([p.group + g for p, g in zip(parts, groups, strict=False)]),
+        _alike(matrix),
     )
 
 
@@ -146,7 +146,6 @@ def rows_of_steps(shapes: Shapes, seconds: Floats, weight: Floats) -> Rows:
     """One row a measured step; rows of equal shape are one group. Weights count relative to their
     mean."""
     matrix = shapes.matrix()
-    _, group = np.unique(matrix, axis=0, return_inverse=True)
     count = len(seconds)
     return Rows(
         matrix,
@@ -156,13 +155,19 @@ def rows_of_steps(shapes: Shapes, seconds: Floats, weight: Floats) -> Rows:
         shapes.tokens,
         np.ones(count),
         np.arange(count),
-        group.reshape(-1),
+        _alike(matrix),
     )
 
 
+def _alike(matrix: Floats) -> np.ndarray:
+    """The number of the group of equal rows that each row is in."""
+    return np.unique(matrix, axis=0, return_inverse=True)[1].reshape(-1)
+
+
 def read_shapes(table: Table, model: ModelSpec | None, targets: Targets) -> Shapes:
-    """The sizes in a table of steps. Raises UserError for rows that contradict themselves, and
-    for ranks without a model to tell their parameters."""
+    """The sizes in a table of steps, an adapter's parameters counted over `targets`. Raises
+    UserError for rows that contradict themselves, and for ranks without a model to tell their
+    parameters."""
     columns = table.columns
 
     def column(name: str) -> Floats:
@@ -184,6 +189,30 @@ def read_shapes(table: Table, model: ModelSpec | None, targets: Targets) -> Shap
         table,
         distinct > lora_tokens,
         "distinct_adapters are more than the tokens that go through an adapter",
+    )
+    _refuse(
+        table,
+        (lora_tokens > 0) & (distinct == 0),
+        "lora_tokens go through an adapter, but distinct_adapters is 0"
+        if "distinct_adapters" in columns
+        else "lora_tokens go through an adapter, but there is no column distinct_adapters",
+    )
+    _refuse(
+        table,
+        (column("slots") > 0) & (distinct > column("slots")),
+        "distinct_adapters are more than slots, and a step cannot run an adapter without a slot",
+    )
+    if "rank" in columns:
+        _refuse(table, (distinct > 0) & (column("rank") == 0), "the step has adapters of rank 0")
+    _refuse(
+        table,
+        prefill_seqs > prefill_tokens,
+        "prefill_seqs are more than prefill_tokens, but each computes a token at least",
+    )
+    _refuse(
+        table,
+        (prefill_seqs == 0) & (prefill_tokens > 0),
+        "prefill_tokens belong to no prompt: prefill_seqs is 0",
     )
     if attended is not None:
         _refuse(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from pydantic import ValidationError
 
 from simlora.calibration.design import DENSE, TERMS, Rows
 from simlora.calibration.tables import Floats
 from simlora.errors import UserError
 from simlora.scenario.problems import one_of
+from simlora.scenario.wording import explain
 from simlora.timing.parameters import StepParameters
 
 # A column whose part that no other column explains is smaller than this says nothing of its own.
@@ -86,12 +88,20 @@ def fit_steps(rows: Rows, given: Mapping[str, float] | None = None) -> Fit:
     found = dict(zip(names, values.tolist(), strict=True)) | given
     if knee is not None:
         found["weights_s"] = found["token_compute_s"] * knee
-    parameters = StepParameters(**found)
+    parameters = _parameters(found)
     errors = rows.predict(parameters) / rows.seconds - 1
     positive = values > 0
     spread = _relative_errors(columns[:, positive], problem.target, values[positive])
-    relative = dict(zip(np.array(names)[positive].tolist(), spread, strict=True))
-    condition, together = _condition(columns[:, positive], np.array(names)[positive].tolist())
+    known = np.array(names)[positive].tolist()
+    relative = dict(zip(known, spread, strict=True))
+    condition, alike = _condition(columns, names)
+    together = tuple(group for group in alike if set(group) & set(known))
+    for group in together:
+        partners = [name for name in group if name in relative]
+        if len(partners) < len(group):
+            # One has been given what the others may cost as well, so its spread is too small.
+            unknown |= {name: _cannot_tell(partners) for name in group if name not in relative}
+            relative |= dict.fromkeys(partners)
     if knee is None and not set(DENSE) & set(given):
         for name, host in zip(DENSE, ("fixed_s", "token_s"), strict=True):
             unknown[name] = f"no bend over the tokens of a step was seen; it is part of {host}"
@@ -101,6 +111,16 @@ def fit_steps(rows: Rows, given: Mapping[str, float] | None = None) -> Fit:
         _estimate(name, parameters, given, relative, unknown) for name in (*TERMS, *DENSE)
     )
     return Fit(parameters, estimates, condition, together, errors)
+
+
+def _parameters(found: Mapping[str, float]) -> StepParameters:
+    try:
+        return StepParameters(**found)
+    except ValidationError as error:
+        (name, *_), problem = explain(error)
+        raise UserError(
+            f"these measurements give a {name} that no server has: it {problem}"
+        ) from None
 
 
 def _estimate(
@@ -155,12 +175,18 @@ def _independent(problem: _Problem) -> tuple[tuple[str, ...], Floats, dict[str, 
         size = float(np.linalg.norm(rest))
         if size < INDEPENDENT:
             hosts = _hosts(np.column_stack(kept), names, column)
-            unknown[name] = f"cannot be told from {' and '.join(hosts)} in these measurements"
+            unknown[name] = _cannot_tell(hosts)
             continue
         names.append(name)
         kept.append(column)
         basis.append(rest / size)
+    if not kept:
+        return (), np.empty((len(problem.rows), 0)), unknown
     return tuple(names), np.column_stack(kept), unknown
+
+
+def _cannot_tell(hosts: Sequence[str]) -> str:
+    return f"cannot be told from {' and '.join(hosts)} in these measurements"
 
 
 def _hosts(kept: Floats, names: list[str], column: Floats) -> list[str]:
@@ -195,6 +221,8 @@ def _check_count(problem: _Problem, independent: int) -> None:
 def _solve(columns: Floats, target: Floats) -> Floats:
     from scipy.optimize import nnls
 
+    if not columns.shape[1]:
+        return np.empty(0)
     lengths = np.linalg.norm(columns, axis=0)
     values, _ = nnls(columns / lengths, target, maxiter=100 * columns.shape[1])
     return np.asarray(values / lengths)
@@ -255,7 +283,7 @@ def _relative_errors(columns: Floats, target: Floats, values: Floats) -> list[fl
     return list((errors / values).tolist())
 
 
-def _condition(columns: Floats, names: list[str]) -> tuple[float, tuple[tuple[str, ...], ...]]:
+def _condition(columns: Floats, names: Sequence[str]) -> tuple[float, tuple[tuple[str, ...], ...]]:
     """Condition number of the columns scaled to length 1, and the groups of figures that
     share a direction in which the measurements hardly differ."""
     if len(names) < 2:
@@ -264,12 +292,23 @@ def _condition(columns: Floats, names: list[str]) -> tuple[float, tuple[tuple[st
     _, singular, directions = np.linalg.svd(scaled, full_matrices=False)
     shares = (directions / singular[:, None]) ** 2
     shares /= shares.sum(axis=0)
-    groups = []
-    for index in range(len(singular)):
-        if singular[0] / singular[index] > CONDITION_INDEX:
-            group = tuple(
-                n for n, s in zip(names, shares[index], strict=True) if s > VARIANCE_SHARE
-            )
-            if len(group) > 1:
-                groups.append(group)
-    return float(singular[0] / singular[-1]), tuple(groups)
+    bad = np.flatnonzero(singular[0] / singular > CONDITION_INDEX)
+    if not len(bad):
+        return float(singular[0] / singular[-1]), ()
+    # A figure may have its variance from several such directions: the largest is its own.
+    doubtful = shares[bad].sum(axis=0) > VARIANCE_SHARE
+    own = bad[shares[bad].argmax(axis=0)]
+    groups: list[set[str]] = []
+    for index in bad:
+        members = doubtful & (own == index)
+        if members.sum() == 1:  # the others of its direction are even worse known by another
+            size = np.abs(directions[index])
+            members |= size > size.max() / 4
+        group = {name for name, is_one in zip(names, members, strict=True) if is_one}
+        for other in [other for other in groups if other & group]:
+            groups.remove(other)
+            group |= other
+        if len(group) > 1:
+            groups.append(group)
+    together = tuple(tuple(name for name in names if name in group) for group in groups)
+    return float(singular[0] / singular[-1]), together

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from simlora.calibration.design import Rows
+from simlora.calibration.design import Rows, adapter_parameters
 from simlora.calibration.fit import fit_steps
-from simlora.calibration.tables import Floats
+from simlora.calibration.loads import ELEMENT_BYTES, fit_load_times
+from simlora.calibration.tables import Floats, Table
 from simlora.errors import UserError
+from simlora.scenario.catalog import ModelSpec
+from simlora.scenario.schema import Targets
 
-FEWEST = 8  # measurements, for a cross-validation to mean anything
+# Measurements for a cross-validation to mean anything.
+FEWEST = 8
+FEWEST_LOADS = 4
+FEWEST_SIZES = 3  # a latency and a bandwidth take two
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +52,26 @@ def summarize(errors: Floats) -> ErrorSummary | None:
 
 
 def folds_of(group: np.ndarray, folds: int) -> np.ndarray:
-    """The fold of each row: groups are dealt out in a fixed random order."""
+    """The fold of each row: groups are dealt out in a fixed random order, over no more folds than
+    there are groups."""
     count = int(group.max()) + 1
     order = np.random.default_rng(0).permutation(count)
     fold = np.empty(count, dtype=np.int64)
-    fold[order] = np.arange(count) % folds
+    fold[order] = np.arange(count) % min(folds, count)
     return np.asarray(fold[group])
 
 
 def cross_validate(rows: Rows, given: Mapping[str, float], folds: int) -> Floats | None:
     """Relative errors of each row, predicted by a fit to the other folds; None for too few rows,
     or where some folds cannot be fitted alone."""
-    if len(rows) < FEWEST or len(np.unique(rows.group)) < folds:
+    if len(rows) < FEWEST:
         return None
     fold = folds_of(rows.group, folds)
     errors = np.empty(len(rows))
-    for number in range(folds):
+    for number in range(int(fold.max()) + 1):
         left_out = fold == number
+        if left_out.all():
+            return None
         try:
             parameters = fit_steps(rows.take(~left_out), given).parameters
         except UserError:
@@ -70,3 +79,33 @@ def cross_validate(rows: Rows, given: Mapping[str, float], folds: int) -> Floats
         tested = rows.take(left_out)
         errors[left_out] = tested.predict(parameters) / tested.seconds - 1
     return errors
+
+
+def loads_left_out(
+    tables: Sequence[Table], model: ModelSpec | None, targets: Targets, host_bytes_per_s: float
+) -> Floats | None:
+    """Relative errors of each load time, predicted by a fit to the adapters of other sizes; None
+    for too few loads or sizes, or where those of some sizes cannot be fitted alone."""
+    nbytes = np.concatenate([_load_bytes(table, model, targets) for table in tables])
+    seconds = np.concatenate([table.columns["load_s"] for table in tables])
+    sizes, group = np.unique(nbytes, return_inverse=True)
+    if len(nbytes) < FEWEST_LOADS or len(sizes) < FEWEST_SIZES:
+        return None
+    errors = np.empty(len(nbytes))
+    for number in range(len(sizes)):
+        left_out = group == number
+        try:
+            load = fit_load_times(nbytes[~left_out], seconds[~left_out], host_bytes_per_s).load
+        except UserError:
+            return None
+        predicted_s = load.latency_s + nbytes[left_out] / load.bytes_per_s
+        errors[left_out] = predicted_s / seconds[left_out] - 1
+    return errors
+
+
+def _load_bytes(table: Table, model: ModelSpec | None, targets: Targets) -> Floats:
+    if "bytes" in table.columns or model is None:
+        return table.columns["bytes"]
+    ranks = table.columns["rank"]
+    parameters = adapter_parameters(ranks, model, targets)
+    return np.array([float(ELEMENT_BYTES * parameters[rank]) for rank in ranks])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import ValidationError
 
 from simlora.calibration.design import adapter_parameters
 from simlora.calibration.tables import Floats, Table
@@ -43,15 +44,25 @@ class KvFit:
 def fit_loads(
     tables: Sequence[Table], model: ModelSpec | None, targets: Targets, host_bytes_per_s: float
 ) -> LoadsFit:
-    """Fit a latency and a bandwidth to load times.
+    """Fit a latency and a bandwidth to load times, over the adapters' own bytes: those are what a
+    simulated load is charged by, however large the slot is that they are copied to.
 
     Where the times tell no bandwidth that the link could have, it is `host_bytes_per_s`, the
     datasheet's of the host link, and the rest is latency.
     """
-    from scipy.optimize import nnls
-
     nbytes = np.concatenate([_nbytes(table, model, targets) for table in tables])
     seconds = np.concatenate([table.columns["load_s"] for table in tables])
+    try:
+        return fit_load_times(nbytes, seconds, host_bytes_per_s)
+    except UserError as error:
+        where = ", ".join(str(table.path) for table in tables)
+        raise UserError(f"{where}: {error}") from None
+
+
+def fit_load_times(nbytes: Floats, seconds: Floats, host_bytes_per_s: float) -> LoadsFit:
+    """As `fit_loads`, for loads of `nbytes` each."""
+    from scipy.optimize import nnls
+
     columns = np.column_stack([np.ones_like(nbytes), nbytes / nbytes.mean()])
     (latency_s, mean_s), _ = nnls(columns / seconds[:, None], np.ones_like(seconds))
     note = ""
@@ -65,7 +76,13 @@ def fit_loads(
         weights = 1 / seconds**2  # as in the relative least squares above
         rest_s = seconds - nbytes * per_byte_s
         latency_s = max(0.0, float(weights @ rest_s / weights.sum()))
-    load = LoadParameters(latency_s=float(latency_s), bytes_per_s=float(1 / per_byte_s))
+    try:
+        load = LoadParameters(latency_s=float(latency_s), bytes_per_s=float(1 / per_byte_s))
+    except ValidationError:
+        raise UserError(
+            f"by these loads an adapter is copied at {1 / per_byte_s:.3g} bytes a second "
+            f"after {latency_s:.3g} s, which no host link does: are bytes or load_s in other units?"
+        ) from None
     return LoadsFit(load, (latency_s + nbytes * per_byte_s) / seconds - 1, note)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +26,7 @@ from simlora.timing.parameters import StepParameters
 from simlora.timing.profile import Profile
 from simlora.timing.select import profile_timing
 from simlora.validation.predict import Client, client_metrics
+from simlora.validation.processes import run_all
 from simlora.validation.window import ClientSimulation
 from simlora.workload.traffic import open_traffic
 
@@ -147,10 +147,12 @@ def simulate_run(run: MeasuredRun, profile: Profile) -> SimulatedRun:
         )
     memory = run.scenario.engine.memory
     ranks = [adapter.rank for adapter in deployment.adapters]
-    ranges = recorder.ranges | {
-        "slots": (memory.max_loras or 0,) * 2,
-        "max_rank": (memory.max_lora_rank or max(ranks, default=0),) * 2,
-    }
+    ranges = recorder.ranges
+    if ranks:
+        ranges |= {
+            "slots": (memory.max_loras or 0,) * 2,
+            "max_rank": (memory.max_lora_rank or max(ranks),) * 2,
+        }
     latency = summary["latency"]
     waited_s = latency["queue_s"]["mean"] + latency["adapter_wait_s"]["mean"]
     return SimulatedRun(
@@ -178,7 +180,9 @@ def fit_runs(
     groups = _groups(runs)
     before: Floats | None = None
     for iteration in range(1, iterations + 1):
-        simulated = _simulate_all(runs, [profile] * len(runs), jobs, told, f"pass {iteration}")
+        simulated = _simulate_all(
+            runs, [profile] * len(runs), jobs, told, f"simulating runs, pass {iteration}"
+        )
         own = _together(simulated, groups)
         everything = own if steps is None else stack([steps, own])
         fit = fit_steps(everything, given)
@@ -187,13 +191,13 @@ def fit_runs(
         if before is not None and np.abs(predicted / before - 1).max() < SETTLED:
             break
         before = predicted
-    fold = folds_of(groups, min(folds, int(groups.max()) + 1))
+    fold = folds_of(groups, folds)
     by_fold = _fold_figures(everything, fold, given)
     profiles = [
         profile if by_fold is None else profile.model_copy(update={"step": by_fold[number]})
         for number in fold.tolist()
     ]
-    simulated = _simulate_all(runs, profiles, jobs, told, "judging")
+    simulated = _simulate_all(runs, profiles, jobs, told, "simulating runs, judging")
     calm = np.array([run.waited < CALM for run in simulated])
     return RunsFit(
         fit,
@@ -216,6 +220,8 @@ def _fold_figures(
     figures = {}
     for number in np.unique(fold):
         kept = np.concatenate([np.ones(len(rows) - len(fold), dtype=bool), fold != number])
+        if not kept.any():
+            return None
         try:
             figures[int(number)] = fit_steps(rows.take(kept), given).parameters
         except UserError:
@@ -226,18 +232,13 @@ def _fold_figures(
 def _simulate_all(
     runs: Sequence[MeasuredRun], profiles: Sequence[Profile], jobs: int, told: Told, what: str
 ) -> list[SimulatedRun]:
-    simulated = []
     told(what, 0, len(runs))
-    if jobs == 1 or len(runs) == 1:
-        for run, profile in zip(runs, profiles, strict=True):
-            simulated.append(simulate_run(run, profile))
-            told(what, len(simulated), len(runs))
-        return simulated
-    with ProcessPoolExecutor(min(jobs, len(runs))) as pool:
-        for one in pool.map(simulate_run, runs, profiles):
-            simulated.append(one)
-            told(what, len(simulated), len(runs))
-    return simulated
+    return run_all(
+        simulate_run,
+        list(zip(runs, profiles, strict=True)),
+        jobs,
+        lambda done: told(what, done, len(runs)),
+    )
 
 
 def _together(simulated: Sequence[SimulatedRun], groups: np.ndarray) -> Rows:
@@ -294,13 +295,22 @@ def _figures(summary: Mapping[str, Any]) -> dict[str, float]:
 def _overhead_s(
     runs: Sequence[MeasuredRun], simulated: Sequence[SimulatedRun], calm: np.ndarray
 ) -> float:
-    """By how much a calm run's mean time to first token is longer than the simulated one."""
-    longer = [
-        run.measured["ttft_mean_s"] - one.figures["ttft_mean_s"]
-        for run, one, is_calm in zip(runs, simulated, calm, strict=True)
-        if is_calm and "ttft_mean_s" in run.measured
-    ]
-    return max(0.0, float(np.median(longer))) if longer else 0.0
+    """What calm runs spend outside the engine until their first token: what makes the simulated
+    means most like the measured ones, by the sum of relative errors on a log scale."""
+    pairs = np.array(
+        [
+            (one.figures["ttft_mean_s"], run.measured["ttft_mean_s"])
+            for run, one, is_calm in zip(runs, simulated, calm, strict=True)
+            if is_calm and "ttft_mean_s" in run.measured
+        ]
+    )
+    if not len(pairs):
+        return 0.0
+    predicted, measured = pairs.T
+    # The sum bends upwards nowhere but at a run's own overhead or at 0, so its least is at one.
+    candidates = np.append(np.maximum(measured - predicted, 0.0), 0.0)
+    errors = np.abs(np.log((predicted + candidates[:, None]) / measured)).sum(axis=1)
+    return float(candidates[errors.argmin()])
 
 
 def _errors(

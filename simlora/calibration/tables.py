@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from simlora.calibration.formats import RUNS, UNITS, Column, Format, recognize
 from simlora.errors import UserError
 from simlora.scenario.problems import given, one_of
+from simlora.validation.cells import plain_number
 
 Floats = NDArray[np.float64]
 
@@ -144,10 +145,8 @@ def _table(
 
 
 def _equal(cell: str, value: str) -> bool:
-    try:
-        return float(cell) == float(value)
-    except ValueError:
-        return cell == value
+    number = plain_number(value)
+    return cell == value or (number is not None and plain_number(cell) == number)
 
 
 def _add_column(table: Table, column: Column, factor: float, name: str, cells: list[str]) -> None:
@@ -161,27 +160,27 @@ def _add_column(table: Table, column: Column, factor: float, name: str, cells: l
         table.text[column.name] = cells
         return
     values = np.array(
-        [_number(cell, column, f"{table.place(row)}: {name}") for row, cell in enumerate(cells)]
+        [
+            _number(cell, column, factor, f"{table.place(row)}: {name}")
+            for row, cell in enumerate(cells)
+        ]
     )
     table.columns[column.name] = values * factor
     if column.plausible is not None:
         _check_units(table, column, name)
 
 
-def _number(cell: str, column: Column, where: str) -> float:
+def _number(cell: str, column: Column, factor: float, where: str) -> float:
     if not cell:
         if column.blank:
             return math.nan
         raise UserError(f"{where}: is missing")
-    try:
-        value = float(cell)
-    except ValueError:
-        raise UserError(f"{where}: must be a number, not {given(cell)}") from None
-    if not math.isfinite(value):
-        raise UserError(f"{where}: must be a finite number, not {cell}")
-    if value < 0 or (column.positive and value == 0):
-        least = "greater than 0" if column.positive else "at least 0"
-        raise UserError(f"{where}: must be {least}, not {cell}")
+    value = plain_number(cell)
+    if value is None:
+        raise UserError(f"{where}: must be a number, not {given(cell)}")
+    problem = column.problem(value, factor)
+    if problem:
+        raise UserError(f"{where}: {problem}, not {given(cell)[1:-1]}")
     return value
 
 

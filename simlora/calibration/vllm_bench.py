@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from simlora.calibration.formats import RUNS
 from simlora.calibration.runs import MeasuredRun, load_run
 from simlora.errors import UserError
 from simlora.scenario.problems import given
@@ -51,15 +52,13 @@ def _objects(path: Path) -> list[tuple[str, dict[str, Any]]]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
-        found = [(str(path), json.loads(text))]
-    except json.JSONDecodeError as whole:
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-        try:
-            found = [(f"{path}:{number}", json.loads(line)) for number, line in lines]
-        except json.JSONDecodeError:
-            found = []
-        if len(found) < 2:
-            raise UserError(f"{path}:{whole.lineno}: is not valid JSON: {whole.msg}") from None
+        found = _parsed(path, text)
+    except UserError:
+        raise
+    except (ValueError, RecursionError):  # a number of thousands of digits, or endless brackets
+        raise UserError(
+            f"{path}: is not valid JSON: it has too large a number, or too many brackets"
+        ) from None
     for place, data in found:
         if not isinstance(data, dict) or "completed" not in data:
             raise UserError(
@@ -69,17 +68,34 @@ def _objects(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+def _parsed(path: Path, text: str) -> list[tuple[str, Any]]:
+    try:
+        return [(str(path), json.loads(text))]
+    except json.JSONDecodeError as whole:
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        try:
+            found = [(f"{path}:{number}", json.loads(line)) for number, line in lines]
+        except json.JSONDecodeError:
+            found = []
+        if len(found) < 2:
+            raise UserError(f"{path}:{whole.lineno}: is not valid JSON: {whole.msg}") from None
+        return found
+
+
 def _run(
     place: str, data: dict[str, Any], path: Path, scenario: Path | None
 ) -> tuple[MeasuredRun, list[str]]:
-    completed = _number(place, data, "completed")
-    if completed is None or completed <= 0:
+    completed = _count(place, data, "completed")
+    if not completed:
         raise UserError(f"{place}: completed: no request completed, so nothing was measured")
     warnings = []
     measured = {}
     for theirs, ours, factor in _FIGURES:
         value = _number(place, data, theirs)
         if value:  # 0 stands for nothing measured, as for answers of one token
+            problem = RUNS.columns[ours].problem(value, factor)
+            if problem:
+                raise UserError(f"{place}: {theirs}: {problem}, not {value:g}")
             measured[ours] = value * factor
     for theirs, ours in (
         ("total_input_tokens", "input_tokens_mean"),
@@ -96,19 +112,9 @@ def _run(
         if "." in key
     ]
     settings += _traffic(place, data, completed)
-    failed = _number(place, data, "failed") or 0.0
+    failed = _failed(place, data, completed)
     if failed:
-        warnings.append(f"{place}: {failed:g} requests failed; the run is simulated without them")
-    concurrency = _number(place, data, "max_concurrency")
-    if concurrency:
-        # The client holds back what the server would queue, and does not count that wait.
-        settings.append(f"engine.max_num_seqs={concurrency:.0f}")
-        for name in ("ttft_mean_s", "e2e_mean_s"):
-            measured.pop(name, None)
-        warnings.append(
-            f"{place}: max_concurrency {concurrency:g} is taken as engine.max_num_seqs; the time "
-            "to first token is not compared, for it leaves out the wait at the client"
-        )
+        warnings.append(f"{place}: {failed} requests failed; the run is simulated without them")
     own = data.get("scenario")
     file = path.parent / own if isinstance(own, str) else scenario
     if file is None:
@@ -116,13 +122,47 @@ def _run(
             f"{place}: says nothing of the server; name its scenario with --scenario FILE, or run "
             "the benchmark with --metadata scenario=FILE"
         )
+    run = load_run(place, file, settings, measured)
+    concurrency = _count(place, data, "max_concurrency")
+    if not concurrency:
+        return run, warnings
+    of_server = run.scenario.engine.max_num_seqs
+    if concurrency < of_server:
+        settings.append(f"engine.max_num_seqs={concurrency}")
+        warnings.append(f"{place}: max_concurrency {concurrency} is taken as engine.max_num_seqs")
+    if concurrency < of_server or _holds_back(concurrency, run, completed):
+        # The client holds back what the server would queue, and does not count that wait.
+        for name in ("ttft_mean_s", "e2e_mean_s"):
+            measured.pop(name, None)
+        warnings.append(
+            f"{place}: the time to first token is not compared: under max_concurrency "
+            f"{concurrency} it leaves out the wait at the client"
+        )
     return load_run(place, file, settings, measured), warnings
 
 
-def _traffic(place: str, data: dict[str, Any], completed: float) -> list[str]:
-    """The benchmark's own rate, number of requests and burstiness, as settings."""
-    prompts = _number(place, data, "num_prompts") or completed
-    settings = [f"workload.max_requests={prompts:.0f}", "workload.duration_s=null"]
+def _holds_back(concurrency: int, run: MeasuredRun, completed: int) -> bool:
+    """Whether the client kept requests waiting that a server of more sequences would have had: it
+    sent all at once, or half of what it allows was in flight on average (Little's law)."""
+    if concurrency >= completed:
+        return False
+    if run.scenario.workload.rate_rps == _AT_ONCE_RPS:
+        return True
+    of = run.measured
+    answer_s = max(of.get("output_tokens_mean", 1.0) - 1, 0.0) * of.get("tpot_mean_s", 0.0)
+    in_flight_s = of.get("e2e_mean_s", of.get("ttft_mean_s", 0.0) + answer_s)
+    return of.get("requests_per_s", math.inf) * in_flight_s > concurrency / 2
+
+
+def _failed(place: str, data: dict[str, Any], completed: int) -> int:
+    """Requests without an answer; older versions do not count them."""
+    prompts = _count(place, data, "num_prompts") or completed
+    return _count(place, data, "failed") or max(0, prompts - completed)
+
+
+def _traffic(place: str, data: dict[str, Any], completed: int) -> list[str]:
+    """The benchmark's own rate, number of completed requests and burstiness, as settings."""
+    settings = [f"workload.max_requests={completed}", "workload.duration_s=null"]
     rate = data.get("request_rate", "inf")
     if rate in ("inf", "Infinity") or rate == math.inf:
         rate_rps = _AT_ONCE_RPS
@@ -139,12 +179,27 @@ def _traffic(place: str, data: dict[str, Any], completed: float) -> list[str]:
     return settings
 
 
+def _count(place: str, data: dict[str, Any], name: str) -> int | None:
+    value = _number(place, data, name)
+    if value is None:
+        return None
+    if not value.is_integer():
+        raise UserError(f"{place}: {name}: must be a whole number, not {value:g}")
+    return int(value)
+
+
 def _number(place: str, data: dict[str, Any], name: str) -> float | None:
     value = data.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UserError(f"{place}: {name}: must be a number, not {given(value)}")
-    if not math.isfinite(value) or value < 0:
-        raise UserError(f"{place}: {name}: must be a finite number of at least 0, not {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number) or number < 0:
+        raise UserError(
+            f"{place}: {name}: must be a finite number of at least 0, not {given(value)}"
+        )
+    return number

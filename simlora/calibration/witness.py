@@ -57,9 +57,6 @@ class Witness(TimingModel):
         )
         return self.timing.step(shape)
 
-    def decode_run(self, shape: BatchShape, steps: int) -> float:
-        return self.timing.decode_run(shape, steps)
-
     def decode_growth_s(self, shape: BatchShape) -> float:
         return self.timing.decode_growth_s(shape)
 
@@ -130,7 +127,7 @@ class WatchingRecorder(Recorder):
         weight = decoding * lasted
         self._seconds += float(weight @ np.array(log.step_s))
         sizes = dict(zip(_KEPT, seen.T, strict=True))
-        self._widen(sizes)
+        self._widen(sizes, sizes["decode_seqs"] * (lasted - 1))
         sizes["decode_attended_tokens"] += sizes["decode_seqs"] * (lasted - 1) / 2
         matrix = weight @ self._shapes(sizes, self.witness.timing).matrix()
         self._matrix = matrix if self._matrix is None else self._matrix + matrix
@@ -146,7 +143,8 @@ class WatchingRecorder(Recorder):
         self._decoding = int(decoding[-1])
         return decoding[:count]
 
-    def _widen(self, sizes: dict[str, Floats]) -> None:
+    def _widen(self, sizes: dict[str, Floats], grown_tokens: Floats) -> None:
+        """`grown_tokens`: by how much the last step of each run attends more than the first."""
         features = {
             "running": sizes["running"],
             "tokens": sizes["tokens"],
@@ -155,8 +153,9 @@ class WatchingRecorder(Recorder):
             "passed_over": sizes["passed_over"],
         }
         for name, values in features.items():
+            last = values + grown_tokens if name == "attended_tokens" else values
             low, high = self.ranges.get(name, (np.inf, 0.0))
-            self.ranges[name] = (min(low, float(values.min())), max(high, float(values.max())))
+            self.ranges[name] = (min(low, float(values.min())), max(high, float(last.max())))
 
     @staticmethod
     def _shapes(sizes: dict[str, Floats], timing: MeasuredTiming) -> Shapes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from simlora.cli.machine_calibration import calibrate_here
 from simlora.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +49,23 @@ _path = click.Path(path_type=Path)
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed (default 0).")
 @click.option("--out", type=_path, required=True, help="Profile to write (JSON).")
-@click.option("--gpu", required=True, help="GPU that was measured, by its catalog name.")
+@click.option(
+    "--device",
+    type=click.Choice(("cuda", "cpu")),
+    help="Measure simlora's own engine here, on this device (without --from; default cuda).",
+)
+@click.option(
+    "--budget",
+    "budget_s",
+    type=click.FloatRange(min=1),
+    default=420.0,
+    show_default=True,
+    help="Seconds after which measuring with --device ends; another call goes on from there.",
+)
+@click.option(
+    "--gpu",
+    help="GPU that was measured, by its catalog name (with --device: what the device says it is).",
+)
 @click.option("--model", required=True, help="Base model, by its catalog name.")
 @click.option("--weights", type=click.Choice(WEIGHTS), default="bf16", show_default=True)
 @click.option("--tensor-parallel", type=click.IntRange(min=1), default=1, show_default=True)
@@ -115,7 +132,9 @@ def calibrate(
     holdout: float,
     seed: int,
     out: Path,
-    gpu: str,
+    device: str | None,
+    budget_s: float,
+    gpu: str | None,
     model: str,
     weights: str,
     tensor_parallel: int,
@@ -134,7 +153,7 @@ def calibrate(
     source: str | None,
     as_json: bool,
 ) -> None:
-    """Fit a timing profile to measurements of a server.
+    """Fit a timing profile to measurements of a server, or measure simlora's engine here.
 
     The profile goes to the file --out, and a scenario uses it with timing: {profile: FILE}. What
     is printed: the figures and how well each is known, and the error on measurements that were left
@@ -146,15 +165,24 @@ def calibrate(
     from simlora.scenario.presets import PRESETS
     from simlora.scenario.schema import TargetSet
 
-    if not files and published is None:
-        raise click.UsageError("measurements are needed: --from FILE or --recipe bsc FILE")
     if holdout and published is None:
         raise click.UsageError("--holdout needs --recipe")
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise UserError(f"--out: {out} cannot be written: there is no such directory, or it is one")
+    profile_name = _profile_name(name, out)
+    if not files and published is None:
+        _refuse_others()
+        calibrate_here(
+            model, device, gpu, tensor_parallel, budget_s, profile_name, out, as_json, _progress()
+        )
+        return
+    if device is not None:
+        raise click.UsageError("--device measures here: it goes without --from and --recipe")
+    if gpu is None:
+        raise click.UsageError("--gpu is needed: the GPU that was measured")
     slots = PRESETS.get(preset, {}).get("memory", {}).get("mode") == "slots"
     measured = Server(
-        name=name or out.stem,
+        name=profile_name,
         gpu=gpu,
         model=model,
         server=server or preset,
@@ -195,6 +223,52 @@ def calibrate(
     click.echo(f"profile: {out}", err=True)
 
 
+# What only measurements that come from elsewhere leave open.
+_OTHERS = (
+    "weights",
+    "preset",
+    "server",
+    "padded",
+    "targets",
+    "mappings",
+    "conditions",
+    "scenario",
+    "fixed",
+    "folds",
+    "passes",
+    "jobs",
+    "source",
+)
+
+
+def _refuse_others() -> None:
+    """Raises UsageError for an option that means nothing to a measurement of this machine."""
+    context = click.get_current_context()
+    options = {option.name: option.opts[0] for option in context.command.params}
+    for name in _OTHERS:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(f"{options[name]} needs measurements: --from FILE or --recipe")
+
+
+def _profile_name(name: str | None, out: Path) -> str:
+    """The profile's name: as given, or that of the file. Raises UserError if it is no name."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from simlora.scenario.field_types import Name
+    from simlora.scenario.wording import explain
+
+    try:
+        found: str = TypeAdapter(Name).validate_python(out.stem if name is None else name)
+    except ValidationError as error:
+        _, problem = explain(error)
+        if name is not None:
+            raise UserError(f"--name: {problem}") from None
+        raise UserError(
+            f"--out: the profile is named like its file, and a name {problem}; give one by --name"
+        ) from None
+    return found
+
+
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for text in texts:
@@ -230,7 +304,7 @@ def _as_json(result: Calibration) -> dict[str, Any]:
         "condition": fit.condition,
         "known_together": [list(group) for group in fit.together],
         "rows": dict(result.rows),
-        "residuals": result.residuals.as_dict(),
+        "residuals": {name: summary.as_dict() for name, summary in result.residuals.items()},
         "errors": {name: summary.as_dict() for name, summary in result.errors.items()},
         "cross_validated": result.held_out,
         "passes": result.passes,
@@ -253,5 +327,5 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("fitting", total=None)
         yield lambda what, done, total: bar.update(
-            task, description=f"simulating runs, {what}", completed=done, total=total
+            task, description=what, completed=done, total=total
         )

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from simlora.calibration.calibrate import Calibration
-from simlora.calibration.fit import Estimate
+from simlora.calibration.fit import Estimate, Fit
+from simlora.calibration.judge import ErrorSummary
 from simlora.calibration.loads import KvFit
 from simlora.report.words import counted, number, size
+from simlora.timing.profile import Profile
 
 
 def calibration_tables(result: Calibration) -> RenderableType:
     """A calibration in one screen of 80 columns: figures, errors, the range they hold for."""
-    parts: list[RenderableType] = [_measured(result), Text(""), _figures(result), Text("")]
-    parts += [_errors(result), Text(""), _ranges(result)]
+    parts: list[RenderableType] = [
+        _measured(result),
+        Text(""),
+        figures_table(result.fit, result.profile, result.rows["runs"] > 0),
+        Text(""),
+    ]
+    if result.errors:
+        parts += [errors_table("on measurements left out of the fit", result.errors), Text("")]
+    parts += [
+        errors_table("of the fit itself", result.residuals),
+        Text(""),
+        ranges_text(result.profile),
+    ]
     if result.kv is not None:
         parts += [Text(""), _kv(result.kv)]
     return Group(*parts)
@@ -40,21 +55,22 @@ def _measured(result: Calibration) -> Text:
     return Text(f"{profile.server} on {profile.measured_on}: {rows}", style="bold")
 
 
-def _figures(result: Calibration) -> Table:
+def figures_table(fit: Fit, profile: Profile, overhead: bool = False) -> Table:
+    """Each figure, how well it is known or why not; `overhead`: that of requests as well."""
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     table.add_column("figure", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("±", justify="right", no_wrap=True)
     table.add_column("")
-    for one in result.fit.estimates:
+    for one in fit.estimates:
         style = "dim" if one.status == "unknown" else ""
         known = "" if one.relative_error is None else f"{one.relative_error:.1%}"
         table.add_row(one.name, _value(one), known, _remark(one), style=style)
-    if (load := result.profile.load) is not None:
+    if (load := profile.load) is not None:
         table.add_row("load latency_s", seconds(load.latency_s), "", "")
         table.add_row("load bytes_per_s", f"{size(load.bytes_per_s)}/s", "", "")
-    if result.rows["runs"]:
-        table.add_row("request_overhead_s", seconds(result.profile.request_overhead_s), "", "")
+    if overhead:
+        table.add_row("request_overhead_s", seconds(profile.request_overhead_s), "", "")
     return table
 
 
@@ -66,21 +82,20 @@ def _remark(one: Estimate) -> str:
     return "given" if one.status == "given" else one.reason
 
 
-def _errors(result: Calibration) -> Table:
-    kind = "left out of the fit" if result.held_out else "fitted to"
+def errors_table(kind: str, summaries: Mapping[str, ErrorSummary]) -> Table:
+    """Errors by what was predicted."""
     table = Table(
         box=SIMPLE_HEAD,
         header_style="bold",
         pad_edge=False,
         show_edge=False,
-        title=f"error on measurements {kind}",
+        title=f"error {kind}",
         title_justify="left",
         title_style="bold",
     )
     table.add_column("")
     for head in ("points", "median", "SMAPE", "p90", "bias"):
         table.add_column(head, justify="right")
-    summaries = {"fit itself": result.residuals, **result.errors}
     for name, summary in summaries.items():
         figures = (summary.median, summary.smape, summary.p90)
         table.add_row(
@@ -92,10 +107,11 @@ def _errors(result: Calibration) -> Table:
     return table
 
 
-def _ranges(result: Calibration) -> Text:
+def ranges_text(profile: Profile) -> Text:
+    """What the profile holds for."""
     ranges = ", ".join(
         f"{name.replace('_', ' ')} {number(low)}–{number(high)}"
-        for name, (low, high) in result.profile.holds_for.items()
+        for name, (low, high) in profile.holds_for.items()
     )
     return Text(f"holds for {ranges}")
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simlora.report.words import share
-from simlora.validation.fidelity import Bar, Line
+from simlora.validation.fidelity import Bar, Line, percent, signed_percent
 from simlora.validation.metrics import LABELS
 
 
@@ -44,10 +44,10 @@ def error_table(lines: list[Line]) -> Table:
             LABELS[line.metric] if line.metric != metric else "",
             line.runs.replace("_", " "),
             str(found.count),
-            share(found.median_error),
-            share(found.mean_error),
-            f"{100 * found.bias:+.1f} %",
-            share(found.smape),
+            percent(found.median_error),
+            percent(found.mean_error),
+            signed_percent(found.bias),
+            percent(found.smape),
         )
         metric = line.metric
     return table

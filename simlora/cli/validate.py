@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     help="Timing profile, by name or file, in place of the shipped one for its model (may be "
     "repeated).",
 )
-@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Processes (default 1).")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes (default 1).")
 @click.option(
     "--holdout",
     type=click.FloatRange(min=0, max=1, min_open=True),
     help="Judge only this share of the configurations, chosen by --seed.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed (default 0).")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed (default 0).")
 @click.option(
     "--full-windows", is_flag=True, help="Simulate every run in full, also where it is stationary."
 )
@@ -52,9 +52,9 @@ def validate(
     inputs: tuple[str, ...],
     recipe: str | None,
     profiles: tuple[str, ...],
-    jobs: int,
+    jobs: int | None,
     holdout: float | None,
-    seed: int,
+    seed: int | None,
     full_windows: bool,
     out: Path | None,
     as_json: bool,
@@ -65,36 +65,60 @@ def validate(
     runs of a table are predicted, and judged by metric and regime.
     """
     paths = [Path(given) for given in inputs]
+    options = {
+        "--profile": profiles or None,
+        "--jobs": jobs,
+        "--holdout": holdout,
+        "--seed": seed,
+        "--full-windows": full_windows or None,
+        "--out": out,
+    }
+    used = [name for name, value in options.items() if value is not None]
     if recipe is None:
         if len(paths) != 2:
             raise click.UsageError(
                 "two result directories are needed, PREDICTED and MEASURED, "
                 "or --recipe and a table of runs"
             )
-        if profiles or holdout or full_windows or out:
-            raise click.UsageError("--profile, --holdout, --full-windows and --out need --recipe")
+        if used:
+            raise click.UsageError(f"without --recipe there is no use for {' and '.join(used)}")
         _compare(paths[0], paths[1], as_json)
         return
     if len(paths) != 1:
         raise click.UsageError("--recipe takes one table of runs")
     if recipe == "s-lora":
-        if len(profiles) > 1 or holdout or full_windows or out:
-            raise click.UsageError("--recipe s-lora takes one --profile and --json only")
+        if len(profiles) > 1:
+            raise click.UsageError("--recipe s-lora takes one --profile")
+        unused = [name for name in used if name != "--profile"]
+        if unused:
+            raise click.UsageError(f"--recipe s-lora has no use for {' and '.join(unused)}")
         _slora(paths[0], profiles[0] if profiles else None, as_json)
         return
-    _by_recipe(paths[0], profiles, jobs, holdout, seed, full_windows, out, as_json)
+    _by_recipe(paths[0], profiles, jobs or 1, holdout, seed or 0, full_windows, out, as_json)
 
 
 def _slora(path: Path, profile: str | None, as_json: bool) -> None:
-    from simlora.validation.slora import judge, read_runs
+    from simlora.timing.select import find_profile
+    from simlora.validation.profiles import scaling_warning
+    from simlora.validation.slora import MEASURED, judge, read_runs
 
-    errors = judge(read_runs(path), profile)
+    runs = read_runs(path)
+    found = None if profile is None else find_profile(profile)
+    if profile is not None and found is not None:
+        elsewhere = sorted({run.gpu for run in runs} - {found.gpu})
+        if elsewhere:
+            _warn(scaling_warning(profile, found, " and ".join(elsewhere)))
+    judged = judge(runs, profile)
     if as_json:
-        click.echo(json.dumps(errors, indent=2))
+        _print_json(judged)
         return
-    for gpu, figures in errors.items():
-        told = ", ".join(f"{name} {error:.1%}" for name, error in figures.items() if name != "runs")
-        click.echo(f"{gpu:12} {figures['runs']:3.0f} runs  mean error: {told}")
+    for gpu, figures in judged.items():
+        told = ", ".join(f"{name} {figures[name]:.1%}" for name in MEASURED)
+        click.echo(
+            f"{gpu:12} {figures['runs']:3.0f} runs  mean error: {told}; "
+            f"{figures['extrapolating_runs']:.0f} of {figures['runs']:.0f} runs beyond the "
+            f"profile's range, {figures['scaled_runs']:.0f} scaled"
+        )
 
 
 def _compare(predicted: Path, measured: Path, as_json: bool) -> None:
@@ -104,7 +128,7 @@ def _compare(predicted: Path, measured: Path, as_json: bool) -> None:
     found = compare_results(load_result(predicted), load_result(measured))
     if as_json:
         entries = {c.metric: {**_without(c), "error": c.error} for c in found}
-        click.echo(json.dumps(entries, indent=2))
+        _print_json(entries)
         return
     _print([_comparison_table(found)])
 
@@ -125,27 +149,34 @@ def _by_recipe(
 ) -> None:
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file, so a report cannot be written there")
-    from simlora.validation.fidelity import bars, error_lines, fidelity
-    from simlora.validation.profiles import profiles_for
+    from simlora.validation.fidelity import bars, error_lines, fidelity, timing_notes
+    from simlora.validation.profiles import profiles_for, scaling_warnings
     from simlora.validation.rows import held_out, read_runs
     from simlora.validation.runner import Settings, predict_runs
 
     runs = read_runs(path)
     if holdout is not None:
+        count = len({run.config_id for run in runs})
         runs = held_out(runs, holdout, seed)
+        if not runs:
+            raise UserError(f"--holdout {holdout:g} leaves none of the {count} configurations")
     settings = Settings(profiles_for(runs, profiles), seed, shorten=not full_windows)
     runs = _with_profile(runs, settings.profiles)
+    for warning in scaling_warnings(profiles):
+        _warn(warning)
     started_s = time.perf_counter()
     with _progress(len(runs)) as progress:
         outcomes = predict_runs(runs, settings, jobs, progress)
     wall_s = time.perf_counter() - started_s
     figures = fidelity(outcomes, settings, str(path), wall_s)
     if as_json:
-        click.echo(json.dumps(figures, indent=2))
+        _print_json(figures)
     else:
         from simlora.cli.fidelity_tables import bar_table, error_table
 
         _print([bar_table(bars(outcomes)), error_table(error_lines(outcomes))])
+        for note in timing_notes(figures):
+            click.echo(f"\n{note}.")
     click.echo(f"{len(runs)} runs predicted in {wall_s:.0f} s", err=True)
     if out is not None:
         from simlora.validation.report import write_fidelity
@@ -184,6 +215,14 @@ def _comparison_table(found: list[Comparison]) -> Table:
 
 def _figure(value: float | None) -> str:
     return "—" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _print_json(figures: Any) -> None:
+    click.echo(json.dumps(figures, indent=2, allow_nan=False))
+
+
+def _warn(sentence: str) -> None:
+    click.echo(f"warning: {sentence}", err=True)
 
 
 def _print(parts: list[Table]) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from kernels.lora_batch import LoraBatch
 from kernels.pool import DevicePool
 from kernels.shapes import ModelShape
 from simlora.engine.backend import backend_for
+from simlora.engine.graphs import CapturedStep, graph_sizes
 from simlora.engine.model import Model
-from simlora.engine.step_inputs import InputBuffer, Ints, SequenceStep
+from simlora.engine.step_inputs import InputBuffer, Ints, SequenceStep, StepInputs
 from simlora.engine.weights import ModelWeights
 
 LEAST_LORA_TOKENS = 16
@@ -31,6 +35,8 @@ class Limits:
 class Engine:
     """Computes steps. It decides nothing: which sequences, which blocks and which adapters are the
     scheduler's choice, and lie in the pool before a step needs them.
+
+    On a GPU, steps without prefill are padded to one of few sizes and replayed as CUDA graphs.
     """
 
     def __init__(
@@ -47,35 +53,45 @@ class Engine:
         )
         self._buffer = InputBuffer(
             limits.max_num_seqs,
-            limits.max_num_batched_tokens,
+            max(limits.max_num_batched_tokens, limits.max_num_seqs),
             max_blocks,
             pool.block_tokens,
             self.device,
         )
         self._lora_batches: dict[int, LoraBatch] = {}
+        on_gpu = self.device.type == "cuda"
+        self._graph_sizes = graph_sizes(limits.max_num_seqs) if on_gpu else []
+        self._graphs: dict[tuple[int, bool], CapturedStep] = {}
 
     @torch.inference_mode()
     def run(self, decodes: Sequence[SequenceStep], prefills: Sequence[SequenceStep]) -> Ints:
         """Compute one step and return the next token of each sequence, decodes first. Waits for
         the device."""
-        inputs = self._buffer.fill(decodes, prefills)
-        lora = self.prepare(decodes, prefills)
-        longest = max((len(sequence.tokens) for sequence in prefills), default=0)
-        return self.model.forward(inputs, lora, self._workspace, longest).cpu().numpy()
-
-    def prepare(
-        self, decodes: Sequence[SequenceStep], prefills: Sequence[SequenceStep]
-    ) -> LoraBatch | None:
-        """See that blocks and adapters of a step are in place. Returns the buffers of the LoRA
-        kernels, None if no sequence has an adapter."""
         self.pool.flush_tables()
         slots = {sequence.slot for sequence in (*decodes, *prefills)} - {-1}
-        if not slots:
-            return None
         self.pool.wait(slots)
-        return self.lora_batch(len(decodes) + sum(len(sequence.tokens) for sequence in prefills))
+        if self._graph_sizes and not prefills:
+            tokens = self._replay(decodes, bool(slots))
+        else:
+            inputs = self._buffer.fill(decodes, prefills)
+            longest = max((len(sequence.tokens) for sequence in prefills), default=0)
+            tokens = self._forward(inputs, bool(slots), longest)
+        return tokens[: len(decodes) + len(prefills)].cpu().numpy().astype(np.int32)
 
-    def lora_batch(self, tokens: int) -> LoraBatch:
+    def _forward(self, inputs: StepInputs, adapted: bool, longest: int) -> Tensor:
+        lora = self._lora_batch(len(inputs.token)) if adapted else None
+        return self.model.forward(inputs, lora, self._workspace, longest)
+
+    def _replay(self, decodes: Sequence[SequenceStep], adapted: bool) -> Tensor:
+        size = self._graph_sizes[bisect_left(self._graph_sizes, len(decodes))]
+        inputs = self._buffer.fill(decodes, (), size)
+        graph = self._graphs.get((size, adapted))
+        if graph is None:
+            graph = CapturedStep(lambda: self._forward(inputs, adapted, 0), self.device)
+            self._graphs[size, adapted] = graph
+        return graph.launch()
+
+    def _lora_batch(self, tokens: int) -> LoraBatch:
         """Buffers of the LoRA kernels for `tokens` tokens or more, of few different sizes."""
         size = max(LEAST_LORA_TOKENS, 1 << (tokens - 1).bit_length())
         found = self._lora_batches.get(size)

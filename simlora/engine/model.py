@@ -37,7 +37,14 @@ class Model:
     def forward(
         self, inputs: StepInputs, lora: LoraBatch | None, workspace: Tensor, max_query_len: int
     ) -> Tensor:
-        """The most likely next token of each sequence, [sequences] int64.
+        """The most likely next token of each sequence, [sequences] int64; arguments as of
+        `logits`."""
+        return self.logits(inputs, lora, workspace, max_query_len).argmax(dim=1)
+
+    def logits(
+        self, inputs: StepInputs, lora: LoraBatch | None, workspace: Tensor, max_query_len: int
+    ) -> Tensor:
+        """What speaks for each token as a sequence's next, [sequences, vocabulary].
 
         `lora` is None for a step without adapters, `workspace` that of the backend's decode
         attention; no chunk has more than `max_query_len` tokens.
@@ -59,7 +66,7 @@ class Model:
         residual += hidden
         last = residual[inputs.last]
         ops.rms_norm(last, weights.norm, shape.rms_norm_eps, last)
-        return F.linear(last, weights.head).argmax(dim=1)
+        return F.linear(last, weights.head)
 
     def _attention(
         self,

@@ -13,8 +13,10 @@ class OutOfPages(Exception):
 class PagePool:
     """Counts of pages by owner. A page holds `kv_dim` elements: K or V of one token in one layer.
 
-    Pages are interchangeable for planning, so the accounting needs no identities: an owner's pages
-    need not be contiguous.
+    Pages are interchangeable, so the accounting needs no identities: an owner's pages need not be
+    contiguous. This is where it has its home, for whether there is room is a decision, made alike
+    with and without a device; the pool on a device (kernels.pool) is handed such accounts, books
+    what it does in them, and adds which pages.
     """
 
     __slots__ = ("allocated_total", "free", "freed_total", "held", "pages", "peak")

@@ -51,6 +51,7 @@ class ReplicaProcess:
         self._boundary: Event = env.event()  # what the process waits for
         # The decode run in flight: steps planned (0: none), first step, growth, beginning.
         self._run_steps = 0
+        self._run_shape = BatchShape()
         self._run_first_s = 0.0
         self._run_growth_s = 0.0
         self._run_started_s = 0.0
@@ -124,6 +125,7 @@ class ReplicaProcess:
                 scheduler.complete(env.now, 1, span_s, load_s)
             else:
                 self._run_steps = steps
+                self._run_shape = shape
                 self._run_first_s = self._step_s(shape)
                 self._run_growth_s = timing.decode_growth_s(shape)
                 self._run_started_s = env.now
@@ -144,6 +146,7 @@ class ReplicaProcess:
         """`steps` steps of the decode run in flight have been done, and no more will be."""
         self._run_steps = 0
         span_s = self._run_s(steps)
+        self._timing.note_run(self._run_shape, steps)
         self._count(steps, span_s, len(self.scheduler.running))
         self.scheduler.complete(self._env.now, steps, span_s / steps)
 

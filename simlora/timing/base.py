@@ -35,13 +35,17 @@ class TimingModel(ABC):
         """Seconds that a step of this shape takes."""
 
     @abstractmethod
+    def decode_growth_s(self, shape: BatchShape) -> float:
+        """Seconds by which each step of a decode run takes longer than the one before."""
+
     def decode_run(self, shape: BatchShape, steps: int) -> float:
         """Seconds that `steps` decode steps take that begin with this shape: the sum of their
         `step`, in closed form."""
+        return run_s(self.step(shape), self.decode_growth_s(shape), steps)
 
-    def decode_growth_s(self, shape: BatchShape) -> float:
-        """Seconds by which each step of a decode run takes longer than the one before."""
-        return self.decode_run(shape, 2) - 2 * self.step(shape)
+    def note_run(self, shape: BatchShape, steps: int) -> None:  # noqa: B027
+        """`steps` decode steps have been done, of which the first had this shape and `step` was
+        asked for it alone. For a model that keeps count of what it has timed."""
 
     def describe(self) -> dict[str, object]:
         """The figures that determine this model, for a result's provenance."""

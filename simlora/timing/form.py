@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simlora.serving.batch_shape import BatchShape
-from simlora.timing.base import TimingModel, run_s
+from simlora.timing.base import TimingModel
 from simlora.timing.parameters import StepParameters
 
 
@@ -62,9 +62,6 @@ class StepTiming(TimingModel):
                 + shape.lora_token_parameters * self._lora_token_parameter_s
             )
         return seconds
-
-    def decode_run(self, shape: BatchShape, steps: int) -> float:
-        return run_s(self.step(shape), self.decode_growth_s(shape), steps)
 
     def decode_growth_s(self, shape: BatchShape) -> float:
         return shape.decode_seqs * self._decode_attended_s

@@ -13,7 +13,11 @@ from simlora.timing.profile import Feature, Profile
 class MeasuredTiming(StepTiming):
     """The timing form with a profile's figures, `parameters` and `load` carried over to other
     hardware where `scaled_from` says so. `departs` names what the scenario fixes outside of the
-    measurements; what varies from step to step is noted as steps are timed."""
+    measurements; what varies from step to step is noted as steps are timed.
+
+    Of that the largest of each feature is kept, and has to lie within the measured range. A step
+    smaller than all measured ones is none to doubt: it lies between them and an empty one, and no
+    figure is negative."""
 
     def __init__(
         self,
@@ -54,6 +58,11 @@ class MeasuredTiming(StepTiming):
         if shape.passed_over > self._passed_over:
             self._passed_over = shape.passed_over
         return super().step(shape)
+
+    def note_run(self, shape: BatchShape, steps: int) -> None:
+        last = shape.decode_attended_tokens + shape.decode_seqs * (steps - 1)
+        if last > self._attended_tokens:
+            self._attended_tokens = last
 
     def extrapolates(self) -> list[str]:
         if not self._tokens:  # no step so far

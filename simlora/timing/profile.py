@@ -93,8 +93,9 @@ class Profile(Strict):
     that slots are made for, not by their own. `load` replaces the GPU's host link and
     `adapters.warm.latency_s` (None: those stay). `request_overhead_s` is what a request spends
     outside the engine (client, HTTP, tokenizer); it comes before the engine sees the request.
-    `holds_for`: least and most of each feature in the measurements. `error`: relative errors on
-    measurements that were not fitted, by name.
+    `holds_for`: least and most of each feature in the measurements; of what varies from step to
+    step, the largest value in a run has to lie in there, smaller steps may be smaller. `error`:
+    relative errors on measurements that were not fitted, by name; empty if there are none.
     """
 
     name: Name

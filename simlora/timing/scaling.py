@@ -25,8 +25,9 @@ def scaled_step(
 
     A term with a counterpart in the roofline keeps its proportion to it, that is, the efficiency of
     the measured server. A measured cost per token is in proportion to compute and all-reduces
-    together. The fixed part gains or loses the latency of all-reduces. All other terms are kept:
-    nothing tells how they change.
+    together. The fixed part gains or loses the latency of all-reduces. Where the measurements did
+    not tell it from reading the weights (`weights_s` is 0), as much of it as the roofline's reading
+    takes is scaled like that. All other terms are kept: nothing tells how they change.
     """
     factors = {
         name: _ratio(getattr(target, name), getattr(source, name)) for name in _IN_PROPORTION
@@ -35,7 +36,9 @@ def scaled_step(
         target.token_compute_s + target.token_s, source.token_compute_s + source.token_s
     )
     changed = {name: getattr(measured, name) * factor for name, factor in factors.items()}
-    changed["fixed_s"] = max(0.0, measured.fixed_s + target.fixed_s - source.fixed_s)
+    weights_s = 0.0 if measured.weights_s else min(measured.fixed_s, source.weights_s)
+    rest_s = max(0.0, measured.fixed_s - weights_s + target.fixed_s - source.fixed_s)
+    changed["fixed_s"] = weights_s * factors["weights_s"] + rest_s
     return measured.model_copy(update=changed)
 
 

@@ -116,7 +116,8 @@ def profile_timing(profile: Profile, deployment: Deployment, pool_index: int) ->
     padded_parameters = None
     if profile.padded and memory.mode == "slots":
         padded_parameters = model.lora_parameters(max_rank, "all-linear")
-    fixed: dict[Feature, float] = {"slots": slots, "max_rank": max_rank}
+    # Without adapters neither has a price.
+    fixed: dict[Feature, float] = {"slots": slots, "max_rank": max_rank} if ranks else {}
     departs = outside(fixed, profile.holds_for)
     if engine.preset != profile.preset:
         departs.append("preset")

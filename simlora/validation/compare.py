@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ _SKIPPED = ("batch.steps", "batch.max_num_seqs", "batch.busy_s")
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One figure of `summary.json`, by its dotted name. `error` is relative to what was measured;
-    None where that is 0 or one of the figures is missing."""
+    None where that is 0, or nearly, or one of the figures is missing."""
 
     metric: str
     predicted: float | None
@@ -28,7 +29,8 @@ class Comparison:
         """(predicted - measured) / measured."""
         if self.predicted is None or not self.measured:
             return 0.0 if self.predicted == self.measured == 0 else None
-        return self.predicted / self.measured - 1
+        error = self.predicted / self.measured - 1
+        return error if math.isfinite(error) else None
 
 
 def compare_results(predicted: Result, measured: Result) -> list[Comparison]:
@@ -47,4 +49,5 @@ def _flat(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, floa
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         elif value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-            yield f"{prefix}{name}", value
+            known = value is not None and math.isfinite(value)
+            yield f"{prefix}{name}", value if known else None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from simlora import __version__
+from simlora.report.words import counted
 from simlora.validation.metrics import (
     LABELS,
-    REGIMES,
     THROUGHPUT,
     Errors,
     choices,
@@ -18,8 +19,16 @@ from simlora.validation.metrics import (
     pairs_of,
 )
 from simlora.validation.recipe import CLIENT_CAP
-from simlora.validation.rows import BscRun
+from simlora.validation.rows import REGIMES, BscRun
 from simlora.validation.runner import Outcome, Settings
+
+# Features of a profile's range whose name alone does not say what they are.
+_IN_WORDS = {
+    "running": "running requests",
+    "tokens": "tokens of a step",
+    "passed_over": "requests passed over",
+    "preset": "engine preset",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +112,44 @@ def fidelity(
         "infeasible": asdict(infeasible(outcomes)),
         "slot_choices": asdict(choices(outcomes)),
         "extrapolating_runs": sum(bool(o.predicted.extrapolates) for o in outcomes),
-        "simulation": {"version": __version__, "seed": settings.seed, "wall_s": wall_s},
+        "extrapolates": dict(Counter(f for o in outcomes for f in o.predicted.extrapolates)),
+        "scaled_runs": sum(o.predicted.scaled_from is not None for o in outcomes),
+        "scaled_from": sorted(
+            {o.predicted.scaled_from for o in outcomes if o.predicted.scaled_from is not None}
+        ),
+        "simulation": {"version": __version__, "seed": settings.seed, "wall_s": round(wall_s, 3)},
     }
+
+
+def percent(error: float) -> str:
+    """An error in a column of errors: all with one digit, so that they are told at a glance."""
+    return f"{100 * error:.1f} %"
+
+
+def signed_percent(error: float) -> str:
+    """The same of an error that has a sign."""
+    return f"{100 * error:+.1f} %".replace("-", "−")
+
+
+def timing_notes(figures: dict[str, Any]) -> list[str]:
+    """What to know of the times behind the figures of `fidelity`: a sentence for runs beyond the
+    range of their profile, one for those whose profile was scaled."""
+    notes = []
+    runs, beyond, scaled = (figures[name] for name in ("runs", "extrapolating_runs", "scaled_runs"))
+    if beyond:
+        goes, of = ("goes", "its profile") if beyond == 1 else ("go", "their profiles")
+        features = ", ".join(
+            _IN_WORDS.get(name, name.replace("_", " ")) for name in figures["extrapolates"]
+        )
+        notes.append(
+            f"{beyond} of {counted(runs, 'run')} {goes} beyond the range of {of} (in {features})"
+        )
+    if scaled:
+        notes.append(
+            f"The times of {counted(scaled, 'run')} are scaled by the roofline, from "
+            f"{'; '.join(figures['scaled_from'])}"
+        )
+    return notes
 
 
 def _in_regime(regime: str) -> Callable[[BscRun], bool]:

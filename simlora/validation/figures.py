@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from simlora.report.style import BLUE, GREEN, GREY, RED, new_figure, styled
-from simlora.validation.metrics import LABELS, REGIMES, usable
+from simlora.validation.metrics import LABELS, usable
+from simlora.validation.rows import REGIMES
 from simlora.validation.runner import Outcome
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN = ("total_tokens_per_s", "tpot_mean_s", "itl_mean_s", "ttft_mean_s")
 _LOOKS = dict(zip(REGIMES, ((BLUE, "o"), (GREEN, "s"), (RED, "^")), strict=True))
+_CROWDED = 100  # runs; their marks are smaller
 _BAND = 0.1  # relative, around the diagonal
 
 
@@ -39,6 +41,7 @@ def save_png(figure: Figure, path: Any) -> None:
 
 def _scatter(axes: Axes, outcomes: Sequence[Outcome], metric: str) -> None:
     ends: list[float] = []
+    crowded = len(outcomes) > _CROWDED
     for regime, (colour, marker) in _LOOKS.items():
         points = [
             (o.run.measured[metric], o.predicted.metrics[metric])
@@ -52,10 +55,10 @@ def _scatter(axes: Axes, outcomes: Sequence[Outcome], metric: str) -> None:
         axes.scatter(
             measured,
             predicted,
-            s=14,
+            s=14 if crowded else 32,
             color=colour,
             marker=marker,
-            alpha=0.55,
+            alpha=0.55 if crowded else 0.8,
             linewidths=0,
             label=regime.replace("_", " "),
         )
@@ -63,20 +66,23 @@ def _scatter(axes: Axes, outcomes: Sequence[Outcome], metric: str) -> None:
     seconds = metric.endswith("_s") and not metric.endswith("per_s")
     unit = "s" if seconds else "tokens/s"
     axes.set_title(f"{LABELS[metric].capitalize() if not seconds else LABELS[metric]} ({unit})")
+    if not ends:
+        axes.text(0.5, 0.5, "nothing to compare", ha="center", transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
+        return
+    line = [min(ends) / 1.15, max(ends) * 1.15]
+    axes.plot(line, line, color=GREY, linewidth=1)
+    axes.fill_between(
+        line,
+        [(1 - _BAND) * x for x in line],
+        [(1 + _BAND) * x for x in line],
+        color=GREY,
+        alpha=0.18,
+        linewidth=0,
+        label="± 10 %",
+    )
     axes.set(xscale="log", yscale="log", xlabel="measured", ylabel="predicted")
-    if ends:
-        line = [min(ends) / 1.15, max(ends) * 1.15]
-        axes.plot(line, line, color=GREY, linewidth=1)
-        axes.fill_between(
-            line,
-            [(1 - _BAND) * x for x in line],
-            [(1 + _BAND) * x for x in line],
-            color=GREY,
-            alpha=0.18,
-            linewidth=0,
-            label="± 10 %",
-        )
-        axes.set(xlim=line, ylim=line)
+    axes.set(xlim=line, ylim=line)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

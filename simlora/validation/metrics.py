@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from simlora.validation.rows import BscRun
 from simlora.validation.runner import Outcome
 
-REGIMES = ("underloaded", "overloaded", "heavily_overloaded")
 THROUGHPUT = "total_tokens_per_s"
 # A choice of slots within this of the measured best is as good.
 TOLERATED_LOSS = 0.03

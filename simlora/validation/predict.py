@@ -37,13 +37,15 @@ class Prediction:
     """`metrics` by the names of `rows.MEASURED`, without those that the run does not tell;
     `reason`: why the server would not start. `simulated_s`: the window that was simulated, the rest
     being extrapolated; `extrapolates`: in what the run went beyond the profile's measurements;
-    `wall_s`: real seconds it took."""
+    `scaled_from`: what those were of, if of other hardware or another model; `wall_s`: real seconds
+    it took."""
 
     feasible: bool
     reason: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     kv_cache_tokens: int | None = None
     extrapolates: tuple[str, ...] = ()
+    scaled_from: str | None = None
     simulated_s: float = 0.0
     wall_s: float = 0.0
 
@@ -96,6 +98,7 @@ def predict(scenario: Scenario, client: Client | None = None, shorten: bool = Tr
         metrics=metrics,
         kv_cache_tokens=sum(plan.kv_capacity_tokens for plan in plans),
         extrapolates=facts.timing.extrapolates,
+        scaled_from=facts.timing.scaled_from,
         simulated_s=facts.span_s,
         wall_s=time.perf_counter() - started_s,
     )

@@ -5,9 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from simlora.errors import UserError
-from simlora.timing.profile import load_profile, profile_names
+from simlora.timing.profile import Profile, load_profile, profile_names
 from simlora.validation.recipe import GPU, MODELS
 from simlora.validation.rows import BscRun
+
+
+def scaling_warnings(profiles: Iterable[str]) -> list[str]:
+    """A sentence for each profile, by name or path, that was not measured on what the runs of the
+    recipe are on, one GPU with weights in bf16."""
+    warnings = []
+    for name in profiles:
+        profile = load_profile(name)
+        if (profile.gpu, profile.weights, profile.tensor_parallel) != (GPU, "bf16", 1):
+            warnings.append(scaling_warning(name, profile, GPU))
+    return warnings
+
+
+def scaling_warning(name: str, profile: Profile, gpus: str) -> str:
+    """That the runs are not on what the profile is of."""
+    return (
+        f"--profile {name} was measured on {profile.measured_on}, but the runs on {gpus}: "
+        "its times are scaled by the roofline"
+    )
 
 
 def profiles_for(runs: Iterable[BscRun], asked: Sequence[str] = ()) -> dict[str, str]:

@@ -10,8 +10,12 @@ import random
 from collections import Counter
 from typing import Any
 
+from pydantic import ValidationError
+
 from simlora.errors import UserError
+from simlora.scenario.problems import dotted
 from simlora.scenario.schema import Scenario
+from simlora.scenario.wording import explain
 from simlora.validation.predict import Client
 from simlora.validation.rows import BscRun
 
@@ -36,14 +40,15 @@ def scenario_of(run: BscRun, profile: str | None = None, seed: int = 0) -> Scena
     """The scenario of a run; `profile` is what its `timing.profile` says (None: the roofline).
 
     Raises:
-        UserError: a model or a data set that the recipe does not know, or flags that vLLM would
-            refuse.
+        UserError: a model or a data set that the recipe does not know, or flags that vLLM or
+            the scenario would refuse; it begins with the run's id.
     """
     model = MODELS.get(run.model)
     if model is None:
         known = ", ".join(MODELS)
         raise UserError(f"{run.run_id}: base_model: must be one of {known}, not {run.model!r}")
-    return Scenario.model_validate(
+    return checked(
+        run.run_id,
         {
             "name": f"bsc-{run.config_id}",
             "description": run.run_id,
@@ -59,8 +64,17 @@ def scenario_of(run: BscRun, profile: str | None = None, seed: int = 0) -> Scena
             "engine": _engine(run, model),
             "adapters": {"initial_tier": "warm", "warm": {"capacity_gb": 10_000}},
             "timing": {"profile": profile or "roofline"},
-        }
+        },
     )
+
+
+def checked(run: str, fields: dict[str, Any]) -> Scenario:
+    """The scenario of these fields. Raises UserError, which names the `run`, if it is none."""
+    try:
+        return Scenario.model_validate(fields)
+    except ValidationError as error:
+        field, problem = explain(error)
+        raise UserError(f"{run}: {dotted(field)}: {problem}") from None
 
 
 def _tenants(run: BscRun) -> list[dict[str, Any]]:
@@ -79,7 +93,7 @@ def _tenants(run: BscRun) -> list[dict[str, Any]]:
     groups = Counter(zip(ranks, rates, strict=True))
     return [
         {
-            "name": f"rank{rank}-{rate:g}rps",
+            "name": f"rank{rank}-{str(rate).removesuffix('.0')}rps",
             "count": count,
             "adapter": {"rank": rank},
             "rate_rps_each": rate,

@@ -13,7 +13,7 @@ from simlora.errors import UserError
 from simlora.report.page import page
 from simlora.report.style import to_svg
 from simlora.report.words import share
-from simlora.validation.fidelity import Bar, bars
+from simlora.validation.fidelity import Bar, bars, percent, signed_percent, timing_notes
 from simlora.validation.figures import save_png, scatter_figure
 from simlora.validation.metrics import LABELS
 from simlora.validation.runner import Outcome
@@ -29,6 +29,13 @@ PAGE = "fidelity.html"
 _CAPTION = (
     "One mark a run; the grey line is a perfect prediction, the band 10 % around it. TTFT leaves "
     "out runs whose client had reached its cap, ITL those whose client lagged."
+)
+_TERMS = (
+    "Error: |predicted − measured| / measured. Bias: the median of predicted / measured − 1, so it "
+    "is above 0 where predictions are too high. SMAPE: 2 |predicted − measured| / (predicted + "
+    "measured). Underloaded runs completed over 95 % of what was offered, overloaded ones 50 to "
+    "95 %, heavily overloaded ones less. Unflagged: neither was the client at its cap, nor did it "
+    "lag."
 )
 _METHOD = (
     "Scenarios are made from what each run was asked to do: flags, adapters, rates, data set. "
@@ -81,6 +88,7 @@ def predictions_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
             "predicted_reason": predicted.reason,
             "predicted_kv_cache_tokens": predicted.kv_cache_tokens,
             "extrapolates": ", ".join(predicted.extrapolates),
+            "scaled_from": predicted.scaled_from,
             "simulated_s": predicted.simulated_s,
             "wall_s": predicted.wall_s,
         }
@@ -103,13 +111,15 @@ def _page(outcomes: Sequence[Outcome], figures: dict[str, Any]) -> str:
             ),
             '<div class="tiles">' + "".join(map(_tile, bars(outcomes))) + "</div>",
             f"<p>{escape(_METHOD)}</p>",
+            _notes(figures),
             "<h2>Predicted and measured</h2>",
             (
-                f"<figure>{to_svg(scatter_figure(outcomes), 'fidelity')}"
+                f"<figure><div class=wide>{to_svg(scatter_figure(outcomes), 'fidelity')}</div>"
                 f"<figcaption>{escape(_CAPTION)}</figcaption></figure>"
             ),
             "<h2>Errors by metric and regime</h2>",
             _table(figures["errors"]),
+            f"<p class=soft>{escape(_TERMS)}</p>",
             "<h2>Starts and slots</h2>",
             (
                 f"<p>Of {starts['failed']} servers that refused to start, {starts['caught']} were "
@@ -126,6 +136,13 @@ def _page(outcomes: Sequence[Outcome], figures: dict[str, Any]) -> str:
     return page(title, body)
 
 
+def _notes(figures: dict[str, Any]) -> str:
+    notes = timing_notes(figures)
+    if not notes:
+        notes = ["No run goes beyond the range of its profile, and no profile is scaled"]
+    return f"<p>{escape(' '.join(f'{note}.' for note in notes))}</p>"
+
+
 def _tile(bar: Bar) -> str:
     asked = f"{'at least' if bar.at_least else 'at most'} {share(bar.bound)}"
     verdict = {True: "met", False: "missed", None: "not measured"}[bar.met]
@@ -140,15 +157,15 @@ def _table(lines: list[dict[str, Any]]) -> str:
     heads = ("metric", "runs", "n", "median error", "mean error", "bias", "mean SMAPE")
     rows = [
         (
-            LABELS[line["metric"]],
+            LABELS[line["metric"]] if line["metric"] != above else "",
             line["runs"].replace("_", " "),
             str(line["count"]),
-            share(line["median_error"]),
-            share(line["mean_error"]),
-            f"{100 * line['bias']:+.1f} %",
-            share(line["smape"]),
+            percent(line["median_error"]),
+            percent(line["mean_error"]),
+            signed_percent(line["bias"]),
+            percent(line["smape"]),
         )
-        for line in lines
+        for line, above in zip(lines, ("", *(line["metric"] for line in lines)), strict=False)
     ]
     head = "".join(f"<th>{name}</th>" for name in heads)
     body = "".join(
@@ -158,5 +175,8 @@ def _table(lines: list[dict[str, Any]]) -> str:
 
 
 def _provenance(figures: dict[str, Any]) -> str:
-    kept = {name: figures[name] for name in ("source", "profiles", "client_cap", "simulation")}
+    kept = {
+        name: figures[name]
+        for name in ("source", "profiles", "scaled_from", "client_cap", "simulation")
+    }
     return json.dumps(kept, indent=2)

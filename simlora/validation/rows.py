@@ -6,14 +6,13 @@ one row a server run, lists joined by `|`, units in the columns' names.
 
 from __future__ import annotations
 
-import csv
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from simlora.errors import UserError
+from simlora.scenario.problems import one_of
+from simlora.validation.cells import LARGEST_COUNT, LARGEST_RANK, Row, read_rows
 
 # Our name of a measured figure: the column, and what one of its units is in ours.
 MEASURED = {
@@ -26,6 +25,9 @@ MEASURED = {
     "itl_mean_s": ("mean_itl_ms", 1e-3),
     "running_mean": ("running_mean", 1.0),
 }
+# Whether the server kept up with what was offered; told of the runs that started.
+REGIMES = ("underloaded", "overloaded", "heavily_overloaded")
+LARGEST_RATE_RPS = 1_000_000
 INFEASIBLE = ("oom", "kv_too_small", "no_kv_memory")
 _REQUIRED = (
     "run_id",
@@ -85,23 +87,7 @@ def read_runs(path: Path) -> list[BscRun]:
     Raises:
         UserError: it cannot be read, lacks a column, or holds a value that is none.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
-            if missing:
-                raise UserError(
-                    f"{path}: is no table of BSC runs, column {missing[0]!r} is missing; "
-                    f"needed are {', '.join(_REQUIRED)}"
-                )
-            runs = [_run(_Row(path, reader.line_num, row)) for row in reader]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: is no CSV file: {error}") from None
-    if not runs:
-        raise UserError(f"{path}: holds no run, only a header")
-    return runs
+    return [_run(row) for row in read_rows(path, "BSC runs", _REQUIRED)]
 
 
 def held_out(runs: Sequence[BscRun], share: float, seed: int) -> list[BscRun]:
@@ -115,75 +101,36 @@ def held_out(runs: Sequence[BscRun], share: float, seed: int) -> list[BscRun]:
     return [run for run in runs if run.config_id in chosen]
 
 
-class _Row:
-    """One line of the file, and sentences about it."""
-
-    def __init__(self, path: Path, line: int, cells: dict[str, str | None]) -> None:
-        self.place = f"{path}:{line}"
-        self._cells = cells
-
-    def text(self, name: str) -> str:
-        return (self._cells.get(name) or "").strip()
-
-    def number(self, name: str, default: float | None = None) -> float:
-        return self._number(name, self.text(name), default)
-
-    def count(self, name: str, default: float | None = None) -> int:
-        value = self.number(name, default)
-        if value < 1 or value != int(value):
-            raise UserError(f"{self.place}: {name}: must be a whole number above 0, not {value:g}")
-        return int(value)
-
-    def numbers(self, name: str) -> tuple[float, ...]:
-        values = tuple(self._number(name, part, None) for part in self.text(name).split("|"))
-        if min(values) <= 0:
-            raise UserError(f"{self.place}: {name}: must be above 0, not {min(values):g}")
-        return values
-
-    def _number(self, name: str, text: str, default: float | None) -> float:
-        if not text and default is not None:
-            return default
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise UserError(f"{self.place}: {name}: must be a number, not {text!r}")
-        return value
-
-
-def _run(row: _Row) -> BscRun:
+def _run(row: Row) -> BscRun:
     status = row.text("status")
     if status != "ok" and status not in INFEASIBLE:
-        allowed = ", ".join(("ok", *INFEASIBLE))
-        raise UserError(f"{row.place}: status: must be one of {allowed}, not {status!r}")
+        raise row.wrong("status", f"must be one of {one_of(('ok', *INFEASIBLE))}", status)
+    regimes = REGIMES if status == "ok" else ("infeasible",)
+    regime = row.text("load_regime")
+    if regime and regime not in regimes:
+        raise row.wrong("load_regime", f"must be {one_of(regimes)}", regime)
     measured = {
         name: row.number(column) * unit
         for name, (column, unit) in MEASURED.items()
         if status == "ok" and row.text(column)
     }
-    negative = [name for name, value in measured.items() if value < 0]
-    if negative:
-        column = MEASURED[negative[0]][0]
-        raise UserError(f"{row.place}: {column}: must not be negative")
-    kv_tokens = row.number("kv_cache_tokens", 0.0)
     return BscRun(
         run_id=row.text("run_id"),
-        config_id=int(row.number("config_id")),
+        config_id=row.index("config_id"),
         model=row.text("base_model"),
         engine=row.text("vllm_engine"),
-        slots=row.count("max_loras_slots"),
-        adapters=row.count("n_adapters"),
-        max_rank=row.count("max_lora_rank"),
+        slots=row.count("max_loras_slots", LARGEST_COUNT),
+        adapters=row.count("n_adapters", LARGEST_COUNT),
+        max_rank=row.count("max_lora_rank", LARGEST_RANK),
         max_num_seqs=row.count("max_num_seqs"),
-        ranks=tuple(int(rank) for rank in row.numbers("adapter_rank_list")),
-        rates_rps=row.numbers("adapter_rate_list_rps"),
+        ranks=row.counts("adapter_rank_list", LARGEST_RANK),
+        rates_rps=row.positives("adapter_rate_list_rps", LARGEST_RATE_RPS),
         dataset=row.text("dataset"),
         window_s=row.count("window_s"),
         status=status,
-        regime=row.text("load_regime") or ("" if status == "ok" else "infeasible"),
+        regime=regime or ("" if status == "ok" else "infeasible"),
         client_capped=row.number("flag_client_queue_cap", 0.0) > 0,
         client_lagged=row.number("flag_client_lag", 0.0) > 0,
-        kv_cache_tokens=int(kv_tokens) or None,
+        kv_cache_tokens=int(row.number("kv_cache_tokens", 0.0)) or None,
         measured=measured,
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from simlora.validation.predict import Prediction, predict
+from simlora.validation.processes import run_all
 from simlora.validation.recipe import MODELS, client_of, scenario_of
 from simlora.validation.rows import BscRun
 
@@ -44,32 +43,11 @@ def predict_runs(
 ) -> list[Outcome]:
     """Predict many runs in `jobs` processes; `progress` is told how many are done. The order, and
     every figure but the time taken, is the same for any number of processes."""
-    predictions: list[Prediction | None] = [None] * len(runs)
     # Long ones first, so that no process is left with one at the end.
     order = sorted(range(len(runs)), key=lambda i: -_load(runs[i]))
-    if jobs == 1:
-        for done, index in enumerate(order, 1):
-            predictions[index] = predict_run(runs[index], settings)
-            if progress is not None:
-                progress(done)
-    else:
-        # A fork would copy whatever threads hold at that moment.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            futures = {pool.submit(predict_run, runs[i], settings): i for i in order}
-            try:
-                for done, future in enumerate(as_completed(futures), 1):
-                    predictions[futures[future]] = future.result()
-                    if progress is not None:
-                        progress(done)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    return [
-        Outcome(run, predicted)
-        for run, predicted in zip(runs, predictions, strict=True)
-        if predicted is not None
-    ]
+    predictions = run_all(predict_run, [(runs[i], settings) for i in order], jobs, progress)
+    by_run = dict(zip(order, predictions, strict=True))
+    return [Outcome(run, by_run[index]) for index, run in enumerate(runs)]
 
 
 def _load(run: BscRun) -> float:

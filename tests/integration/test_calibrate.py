@@ -13,6 +13,9 @@ import simlora
 from simlora.calibration.design import rows_of_steps
 from simlora.cli.calibrate import calibrate
 from simlora.cli.errors import exit_code
+from simlora.scenario.deployment import expand
+from simlora.serving.batch_shape import BatchShape
+from simlora.timing import make_timing
 from simlora.timing.parameters import LoadParameters, StepParameters
 from simlora.timing.profile import Profile, Provenance, load_profile
 from tests.unit.calibration.measuring import shapes, write_table
@@ -129,9 +132,114 @@ def test_steps_become_a_profile(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert profile.holds_for["slots"] == (8, 300)
     assert profile.error["step_median"] < 1e-3
     assert profile.provenance.rows == 150
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
     assert "error on measurements left out of the fit" in printed
+    assert "error of the fit itself" in printed
     assert "cannot be told from token_s" in printed
+    assert "warning: the measurements do not tell max_rank, so a run that goes beyond" in told
+
+
+def test_an_adapter_in_a_padded_slot_costs_what_was_measured(tmp_path: Path) -> None:
+    """Whatever modules the adapters have, a slot has all of its rank: what is simulated takes as
+    long as what was measured."""
+    rows: list[dict[str, float]] = [
+        {
+            "step_s": 0.01 + 2e-5 * seqs + distinct * (1e-4 + 2e-5 * rank),
+            "decode_seqs": seqs,
+            "distinct_adapters": distinct,
+            "rank": rank,
+            "slots": 8,
+        }
+        for seqs in (8, 20, 64)
+        for distinct in (0, 2, 5, 8)
+        for rank in (8, 16)
+    ]
+    table, out = write_table(tmp_path / "steps.csv", rows), tmp_path / "p.json"
+    assert run_command("--from", table, "--out", out, *SERVER, "--targets", "attention") == 0
+    (tmp_path / "tiny.yaml").write_text(SCENARIO, encoding="utf-8")
+    asked = {
+        "timing.profile": str(out),
+        "tenants.0.adapter.targets": "attention",
+        "tenants.0.adapter.rank": 8,
+        "engine.memory.max_lora_rank": 16,
+    }
+    deployment = expand(simlora.load_scenario(tmp_path / "tiny.yaml", asked))
+    timing = make_timing(deployment, 0)
+    own = deployment.adapters[0].rank * deployment.model.lora_parameters(1, "attention")
+    for row in rows:
+        seqs, distinct = int(row["decode_seqs"]), int(row["distinct_adapters"])
+        if row["rank"] == 16:
+            shape = BatchShape(
+                decode_seqs=seqs,
+                lora_tokens=seqs if distinct else 0,
+                lora_token_parameters=seqs * own if distinct else 0,
+                distinct_adapters=distinct,
+                distinct_adapter_parameters=distinct * own,
+            )
+            assert timing.step(shape) == pytest.approx(row["step_s"], rel=1e-3)
+
+
+def test_what_was_fitted_is_no_error_of_a_profile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Too few steps to leave some out, loads of two sizes, and capacities that no profile holds."""
+    steps = [{"step_s": 0.01 + 1e-5 * seqs, "decode_seqs": seqs} for seqs in (1, 8, 30, 64)]
+    slots = [(1, 8), (8, 8), (8, 16)]
+    tables = {
+        "steps": steps,
+        "loads": [{"load_s": 2e-3 + size / 10e9, "bytes": size} for size in (1e6, 1e6, 4e6, 4e6)],
+        "kv": [{"kv_tokens": 9e4 - 9 * n * rank, "slots": n, "rank": rank} for n, rank in slots],
+    }
+    files = [
+        part
+        for name, rows in tables.items()
+        for part in ("--from", write_table(tmp_path / f"{name}.csv", rows))
+    ]
+    out = tmp_path / "p.json"
+    assert run_command(*files, "--out", out, *SERVER) == 0
+    printed, told = capsys.readouterr()
+    assert load_profile(out).error == {}
+    assert "left out of the fit" not in printed and "error of the fit itself" in printed
+    assert "kv tokens" in printed
+    assert "warning: too few measurements to cross-validate" in told
+    assert run_command(*files, "--out", out, *SERVER, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["errors"] == {} and not result["cross_validated"]
+    assert set(result["residuals"]) == {"step", "load", "kv_tokens"}
+
+
+def test_loads_that_were_left_out_have_their_error_in_the_profile(tmp_path: Path) -> None:
+    table, out = step_table(tmp_path / "steps.csv"), tmp_path / "p.json"
+    sizes = (1e6, 4e6, 20e6, 40e6)
+    rows = [{"load_s": 2e-3 + size / 10e9, "bytes": size} for size in sizes]
+    loads = write_table(tmp_path / "loads.csv", rows)
+    assert run_command("--from", table, "--from", loads, "--out", out, *SERVER) == 0
+    assert load_profile(out).error.keys() == {
+        f"{name}_{kind}" for name in ("step", "load") for kind in ("median", "smape")
+    }
+
+
+def test_times_in_mixed_units_are_told_with_their_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"step_s": 0.01 + 1e-4 * seqs, "decode_seqs": seqs} for seqs in range(1, 41)]
+    for row in rows[10:30]:
+        row["step_s"] *= 1000
+    table = write_table(tmp_path / "steps.csv", rows)
+    assert run_command("--from", table, "--out", tmp_path / "p.json", *SERVER) == 0
+    told = capsys.readouterr().err
+    named = ", ".join(f"{table}:{line}" for line in range(12, 17))
+    assert f"warning: {named} and 15 more: about 1,000 times as long as the other" in told
+    assert "warning: DO NOT TRUST THIS PROFILE: half of the measurements are missed by" in told
+
+
+def test_when_all_is_given_the_measurements_only_judge(tmp_path: Path) -> None:
+    table, out = step_table(tmp_path / "steps.csv"), tmp_path / "p.json"
+    fixed = [part for name, value in TRUTH for part in ("--fix", f"{name}={value}")]
+    assert run_command("--from", table, "--out", out, *SERVER, *fixed) == 0
+    profile = load_profile(out)
+    assert profile.step == TRUTH
+    assert profile.error["step_median"] < 1e-6
 
 
 def test_runs_are_predicted_by_what_was_fitted_to_them(
@@ -142,7 +250,7 @@ def test_runs_are_predicted_by_what_was_fitted_to_them(
     assert run_command(*files, "--out", out, *SERVER, "--passes", 10, "--json") == 0
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert told["cross_validated"] and told["rows"]["runs"] == 12
-    assert told["residuals"]["median"] < 0.005
+    assert told["residuals"]["time_per_token"]["median"] < 0.005
     for metric in ("tpot", "throughput"):
         assert told["errors"][metric]["median"] < 0.02
     assert told["errors"]["ttft_underloaded"]["median"] < 0.1
@@ -180,10 +288,16 @@ def test_a_scenario_runs_with_the_profile(tmp_path: Path) -> None:
     [
         (("--fix", "fixd_s=1"), 'error: --fix: no figure "fixd_s": did you mean fixed_s?'),
         (("--fix", "fixed_s=-1"), "error: --fix: fixed_s: must be seconds of at least 0"),
+        (("--fix", "fixed_s=61"), "error: --fix: fixed_s: must be at most 60, not 61"),
         (("--map", "step_s"), "error: --map takes NAME=VALUE, not 'step_s'"),
         (("--gpu", "h1000"), 'error: no GPU "h1000"'),
-        (("--preset", "vllm"), 'error: --preset: no preset "vllm": did you mean vllm-0.8.5?'),
+        (("--preset", "vllm"), 'error: --preset: no preset "vllm": did you mean vllm-0.8.5'),
         (("--out", "absent/p.json"), "error: --out: absent/p.json cannot be written"),
+        (("--out", "my profile.json"), "error: --out: the profile is named like its file, and a "),
+        (("--out", ".json"), "error: --out: the profile is named like its file, and a name must "),
+        (("--name", "a b!"), "error: --name: must be made of letters, digits, dots, dashes and un"),
+        (("--name", ""), "error: --name: must be made of letters, digits, dots, dashes and unders"),
+        (("--name", "x" * 65), "error: --name: must have at most 64 characters, not 65"),
         (("--from", "absent.json"), "error: absent.json: no such file"),
     ],
 )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from simlora.serving.batch_shape import BatchShape
 from simlora.serving.decode_set import DecodeSet
@@ -16,6 +19,7 @@ from simlora.serving.request import COMPLETED, Request
 from simlora.sim import replica as replica_module
 from simlora.sim import simulate
 from simlora.timing import Roofline, steps_until
+from simlora.timing.profile import load_profile
 from tests.property.cases import Case, cases
 from tests.simulating import Finished, phases_s, run, small_scenario
 
@@ -119,6 +123,27 @@ def test_gauges_read_the_same_within_a_run() -> None:
             assert one == other
 
     agree()
+
+
+def test_a_profile_is_left_in_the_same_features(tmp_path: Path) -> None:
+    """Also by the steps within a run, that nobody asks the timing model about."""
+    profile = load_profile("vllm-0.8.5-h100-64gb-llama-3.1-8b")
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=150)
+    @given(cases(), st.sampled_from([100, 400, 700, 1500, 4000]))
+    def agree(case: Case, most: int) -> None:
+        holds_for = {"attended_tokens": (0, most), "running": (1, 4)}
+        path = tmp_path / f"{most}.json"
+        path.write_text(profile.model_copy(update={"holds_for": holds_for}).model_dump_json())
+        timed = case.scenario.with_overrides({"timing.profile": str(path)})
+        fast, reference = both(replace(case, scenario=timed))
+        for one, other in zip(fast.simulation.timings, reference.simulation.timings, strict=True):
+            assert one.extrapolates() == other.extrapolates()
+            seen.update(one.extrapolates())
+
+    agree()
+    assert min(seen["attended_tokens"], seen["running"]) > 15, seen
 
 
 def test_itl_samples_are_the_same_in_number_and_sum() -> None:

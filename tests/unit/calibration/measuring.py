@@ -21,7 +21,9 @@ def shapes(count: int, seed: int = 0, slots: Sequence[float] = (8, 32, 128, 300)
     decode = np.where(prefill == 0, rng.integers(1, 513, count), rng.integers(0, 513, count))
     tokens = decode + prefill
     has_lora = rng.random(count) < 0.7
-    distinct = np.where(has_lora, np.minimum(rng.integers(1, 120, count), tokens), 0)
+    of_slots = rng.choice(slots, count)
+    most = np.minimum(tokens, of_slots)
+    distinct = np.where(has_lora, np.minimum(rng.integers(1, 120, count), most), 0)
     lora_share = rng.choice([0.3, 0.6, 1.0], count)
     lora_tokens = np.where(has_lora, np.maximum(distinct, (tokens * lora_share).astype(int)), 0)
     parameters = rng.choice([8, 16, 32, 64], count) * 2.6e6
@@ -39,7 +41,7 @@ def shapes(count: int, seed: int = 0, slots: Sequence[float] = (8, 32, 128, 300)
         lora_token_parameters=floats(lora_tokens * parameters),
         distinct_adapters=floats(distinct),
         distinct_adapter_parameters=floats(distinct * parameters),
-        slots=floats(rng.choice(slots, count)),
+        slots=floats(of_slots),
     )
 
 

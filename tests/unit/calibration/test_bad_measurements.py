@@ -30,6 +30,18 @@ BAD = {
     "step_s,decode_seqs\n0.1,\n": "m.csv:2: decode_seqs: is missing",
     "step_s,decode_seqs\n0.1,four\n": 'm.csv:2: decode_seqs: must be a number, not "four"',
     "step_s,decode_seqs\n12 ms,4\n": 'm.csv:2: step_s: must be a number, not "12 ms"',
+    "step_s,decode_seqs\n0.1,1_0\n": 'm.csv:2: decode_seqs: must be a number, not "1_0"',
+    "step_s,decode_seqs\n1e-320,4\n": "m.csv:2: step_s: must be at least 1e-07, not 1e-320",
+    "step_ms,decode_seqs\n40000,4\n": "m.csv:2: step_ms: must be at most 30000, not 40000",
+    "step_s,decode_seqs\n0.1,1e308\n": "m.csv:2: decode_seqs: must be at most 1e+06, not 1e308",
+    "step_s,decode_seqs\n0.1,1e-320\n": "decode_seqs: must be 0 or at least 0.001, not 1e-320",
+    "step_s,decode_seqs,rank\n0.1,4,1e300\n": "m.csv:2: rank: must be at most 1024, not 1e300",
+    "step_s,decode_seqs,rank\n0.1,4,8.5\n": "m.csv:2: rank: must be a whole number, not 8.5",
+    "step_s,decode_seqs,slots\n0.1,4,1.5\n": "m.csv:2: slots: must be a whole number, not 1.5",
+    "load_s,rank\n0.1,0.5\n": "m.csv:2: rank: must be a whole number, not 0.5",
+    "load_s,bytes\n0.1,1e300\n": "m.csv:2: bytes: must be at most 1e+15, not 1e300",
+    "load_s,bytes\n80,1\n3000,2\n": "m.csv: by these loads an adapter is copied at 0.0",
+    "kv_tokens,slots,rank\n1e300,1,8\n": "m.csv:2: kv_tokens: must be at most 1e+12, not 1e300",
     "step_s,step_ms,decode_seqs\n1,2,3\n": "m.csv: has step_s in two units; keep one of step_s,",
     "step_s,decode_seqs,decode_seqs\n1,2,3\n": 'm.csv:1: column "decode_seqs" is there twice',
     "step_s,decode_seqs\n0.1,4,5\n": "m.csv:2: has 3 cells, but the header has 2",
@@ -118,6 +130,17 @@ def test_what_is_fine_is_not_warned_about(tmp_path: Path) -> None:
     table = read_text(tmp_path, text)
     assert table.columns["step_s"].tolist() == [0.0125, 0.095]
     assert (table.lines, table.warnings) == ([2, 4], [])
+
+
+def test_what_is_a_mean_may_be_a_fraction(tmp_path: Path) -> None:
+    text = (
+        "step_ms,decode_seqs,prefill_tokens,prefill_seqs,context_tokens,distinct_adapters,rank\n"
+        "12.5,135.979,0.5,0.25,54.2,102.333,8.0\n"
+    )
+    columns = read_text(tmp_path, text).columns
+    assert columns["decode_seqs"].tolist() == [135.979]
+    assert columns["distinct_adapters"].tolist() == [102.333]
+    assert columns["rank"].tolist() == [8]
 
 
 def test_rows_and_columns_of_foreign_tables(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simlora.calibration.design import DENSE, TERMS, stack
-from simlora.calibration.fit import fit_steps
-from simlora.calibration.judge import cross_validate, summarize
+from simlora.calibration.design import DENSE, TERMS, Rows, stack
+from simlora.calibration.fit import CONDITION_INDEX, fit_steps
+from simlora.calibration.judge import cross_validate, folds_of, summarize
 from simlora.errors import UserError
 from simlora.timing.parameters import StepParameters
 from tests.unit.calibration.measuring import measured, shapes
@@ -53,7 +53,7 @@ def test_every_figure_is_recovered_from_exact_measurements() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_figures_that_matter_are_recovered_under_noise(seed: int) -> None:
-    rows = measured(shapes(400, seed), SERVER, noise=0.03, seed=seed)
+    rows = measured(shapes(800, seed), SERVER, noise=0.03, seed=seed)
     fit = fit_steps(rows)
     for name, true in SERVER.model_dump().items():
         if true:
@@ -104,14 +104,55 @@ def test_steps_without_adapters_say_nothing_of_lora() -> None:
     assert fit.parameters.adapter_s == 0
 
 
-def test_figures_that_hardly_differ_are_known_together() -> None:
+def hardly_differ(noise: float) -> Rows:
+    """Steps in which the sequences are a thousandth off the tokens."""
     sizes = shapes(100)
     nearly = sizes.tokens * (1 + 1e-3 * np.random.default_rng(5).standard_normal(100))
-    rows = measured(replace(sizes, sequences=nearly), EVERY_TERM, noise=0.01)
-    fit = fit_steps(rows, {"weights_s": 9e-3, "token_compute_s": 22e-6})
-    both = {"token_s", "sequence_s"}
-    positive = {name for name in both if getattr(fit.parameters, name) > 0}
-    assert len(positive) < 2 or any(both <= set(group) for group in fit.together)
+    return measured(replace(sizes, sequences=nearly), EVERY_TERM, noise=noise)
+
+
+DENSE_GIVEN = {"weights_s": 9e-3, "token_compute_s": 22e-6}
+
+
+def test_figures_that_hardly_differ_are_known_together() -> None:
+    fit = fit_steps(hardly_differ(noise=1e-5), DENSE_GIVEN)
+    assert fit.parameters.token_s > 0 and fit.parameters.sequence_s > 0
+    assert any({"token_s", "sequence_s"} <= set(group) for group in fit.together)
+    assert fit.condition > CONDITION_INDEX
+
+
+def test_a_figure_at_zero_that_another_may_have_swallowed_is_not_known() -> None:
+    """Least squares without negative figures gives all of the two to one of them, and would then
+    be as sure of that one as if there were no other."""
+    fit = fit_steps(hardly_differ(noise=0.01), DENSE_GIVEN)
+    both = {one.name: one for one in fit.estimates if one.name in ("token_s", "sequence_s")}
+    zero, all_of_it = sorted(both.values(), key=lambda one: one.value)
+    assert zero.value == 0 < all_of_it.value
+    assert zero.status == "unknown"
+    assert zero.reason.startswith("cannot be told from ") and all_of_it.name in zero.reason
+    assert all_of_it.status == "fitted" and all_of_it.relative_error is None
+    assert any(set(both) <= set(group) for group in fit.together)
+
+
+def test_a_figure_at_zero_that_stands_alone_is_known() -> None:
+    fit = fit_steps(measured(shapes(400), SERVER, noise=0.01))
+    zeros = [one for one in fit.estimates if one.status == "zero"]
+    assert zeros and not fit.together
+    assert {one.reason for one in zeros} == {"the data make it no more than 0"}
+
+
+def test_three_figures_of_which_two_directions_are_unknown() -> None:
+    sizes = shapes(100)
+    rng = np.random.default_rng(6)
+    noisy = [sizes.tokens * (1 + off * rng.standard_normal(100)) for off in (1e-4, 3e-3)]
+    sizes = replace(sizes, sequences=noisy[0], passed_over=noisy[1])
+    fit = fit_steps(measured(sizes, EVERY_TERM, noise=0.01), DENSE_GIVEN)
+    three = {"token_s", "sequence_s", "scan_s"}
+    assert any(three <= set(group) for group in fit.together)
+    estimates = [one for one in fit.estimates if one.name in three]
+    assert sum(one.value > 0 for one in estimates) < 3
+    assert {one.status for one in estimates} == {"fitted", "unknown"}
+    assert all(one.relative_error is None for one in estimates)
 
 
 def test_given_figures_are_kept() -> None:
@@ -119,6 +160,15 @@ def test_given_figures_are_kept() -> None:
     fit = fit_steps(measured(shapes(60), EVERY_TERM), given)
     assert {e.name for e in fit.estimates if e.status == "given"} == set(given)
     assert fit.parameters.token_s == pytest.approx(EVERY_TERM.token_s, rel=0.02)
+
+
+def test_when_all_figures_are_given_there_is_nothing_to_fit() -> None:
+    rows = measured(shapes(20), SERVER)
+    fit = fit_steps(rows, SERVER.model_dump())
+    assert fit.parameters == SERVER
+    assert {estimate.status for estimate in fit.estimates} == {"given"}
+    assert np.abs(fit.errors).max() < 1e-9
+    assert cross_validate(rows, SERVER.model_dump(), 5) is not None
 
 
 def test_too_few_points_are_refused() -> None:
@@ -136,12 +186,24 @@ def test_repeating_a_point_does_not_help() -> None:
 
 def test_repetitions_stay_together_in_cross_validation() -> None:
     rows = measured(shapes(6), SERVER)
-    assert len(np.unique(stack([rows, rows]).group)) == 12  # of different files
+    stacked = stack([rows, measured(shapes(6), SERVER, noise=0.1)])
+    assert len(np.unique(stacked.group)) == 6  # of different files as well
+    assert (stacked.group[:6] == stacked.group[6:]).all()
     doubled = shapes(6)
     twice = replace(
         doubled, **{n: np.tile(getattr(doubled, n), 2) for n in type(doubled).__slots__}
     )
     assert len(np.unique(measured(twice, SERVER).group)) == 6
+
+
+def test_there_are_no_more_folds_than_points() -> None:
+    fold = folds_of(np.array([0, 1, 2, 1]), 50)
+    assert set(fold.tolist()) == {0, 1, 2} and fold[1] == fold[3]
+    given = {name: value for name, value in SERVER.model_dump().items() if name != "token_s"}
+    rows = stack([measured(shapes(4), SERVER, noise=0.01, seed=seed) for seed in range(3)])
+    assert cross_validate(rows, given, 50) is not None
+    one = stack([measured(shapes(1), SERVER)] * 9)
+    assert cross_validate(one, given, 5) is None
 
 
 def test_summary_of_errors() -> None:
@@ -150,3 +212,10 @@ def test_summary_of_errors() -> None:
     assert (summary.count, summary.median, summary.bias) == (3, 0.1, 0.1)
     assert summary.smape == pytest.approx((0.2 / 2.1 + 0.2 / 1.9 + 0.6 / 2.3) / 3)
     assert summarize(np.array([np.nan])) is None
+
+
+def test_figures_that_no_server_has_are_refused() -> None:
+    rows = measured(shapes(200), SERVER.model_copy(update={"token_s": 9.0}))
+    tiny = replace(rows, matrix=rows.matrix / np.where(rows.matrix[0] == 1, 1, 1e3))
+    with pytest.raises(UserError, match=r"^these measurements give a token_s that no server has: "):
+        fit_steps(tiny)

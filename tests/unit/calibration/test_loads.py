@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from simlora.calibration.loads import fit_kv, fit_loads
+from simlora.calibration.tables import Selection, read_tables
 from simlora.scenario.catalog import load_model
 from simlora.scenario.schema import ModelChoice
 from tests.unit.calibration.measuring import read_text
 
 LINK = 50e9
+PUBLISHED = Path(__file__).parents[4] / "shared/data/ground_truth/bsc_micro_adapter_load.csv"
 MODEL = load_model(ModelChoice(name="llama-3.1-8b"))
 
 
@@ -29,6 +31,26 @@ def test_a_rank_stands_for_the_bytes_of_its_adapter(tmp_path: Path) -> None:
     text = "load_s,rank\n" + "".join(f"{1e-3 + n / 20e9},{r}\n" for r, n in by_rank.items())
     fit = fit_loads([read_text(tmp_path, text)], MODEL, "all-linear", LINK)
     assert fit.load.bytes_per_s == pytest.approx(20e9)
+
+
+def test_published_loads_are_read_by_the_rank_of_the_adapter() -> None:
+    """A slot is larger than most adapters in it; what is copied is the adapter."""
+    if not PUBLISHED.exists():
+        pytest.skip(f"{PUBLISHED} is not here")
+    selection = Selection(
+        {"load_ms": "mean_ms", "rank": "adapter_rank"},
+        {
+            "base_model": "llama-3.1-8b-instruct",
+            "source_tier": "cpu_to_gpu_slot",
+            "phase": "serving",
+        },
+    )
+    (table,) = read_tables([PUBLISHED], selection)
+    assert sorted(table.columns["rank"].tolist()) == [8, 8, 8, 16, 16, 32]
+    fit = fit_loads([table], MODEL, "all-linear", LINK)
+    assert fit.note == "larger adapters hardly loaded slower"
+    assert fit.load.latency_s == pytest.approx(5.4e-3, rel=0.05)
+    assert abs(fit.errors).mean() < 0.2
 
 
 @pytest.mark.parametrize(

@@ -68,13 +68,43 @@ def test_metadata_names_the_scenario_and_changes_it(tmp_path: Path) -> None:
 
 
 def test_everything_at_once_under_a_concurrency(tmp_path: Path) -> None:
-    path = saved(tmp_path, request_rate="inf", max_concurrency=16, failed=3)
+    path = saved(tmp_path, request_rate="inf", max_concurrency=16)
     (run,), warnings = read_bench(path, tmp_path / "tiny.yaml")
     assert run.scenario.workload.rate_rps == 1e6
     assert run.scenario.engine.max_num_seqs == 16
     assert "ttft_mean_s" not in run.measured
-    assert any("max_concurrency" in warning for warning in warnings)
-    assert any("3 requests failed" in warning for warning in warnings)
+    assert "max_concurrency 16 is taken as engine.max_num_seqs" in warnings[0]
+    assert "the time to first token is not compared" in warnings[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "held_back"),
+    [
+        ({"max_concurrency": 128}, False),  # three requests are in flight on average
+        ({"max_concurrency": 200, "request_rate": "inf"}, False),  # all requests there are
+        ({"max_concurrency": 128, "request_rate": "inf"}, True),
+        ({"max_concurrency": 128, "mean_e2el_ms": 30_000.0}, True),  # 118 in flight
+    ],
+)
+def test_a_client_that_allows_more_than_the_server_leaves_it_its_limit(
+    tmp_path: Path, changes: dict[str, Any], held_back: bool
+) -> None:
+    (run,), warnings = read_bench(saved(tmp_path, **changes), tmp_path / "tiny.yaml")
+    assert run.scenario.engine.max_num_seqs == 64
+    assert ("ttft_mean_s" not in run.measured) == held_back
+    assert ("e2e_mean_s" not in run.measured) or not held_back
+    assert [warning for warning in warnings if "not compared" in warning] == warnings
+    assert bool(warnings) == held_back
+
+
+@pytest.mark.parametrize("failed", [{"failed": 50}, {}])
+def test_a_run_is_simulated_without_the_requests_that_failed(
+    tmp_path: Path, failed: dict[str, int]
+) -> None:
+    path = saved(tmp_path, num_prompts=200, completed=150, **failed)
+    (run,), (warning,) = read_bench(path, tmp_path / "tiny.yaml")
+    assert run.scenario.workload.max_requests == 150
+    assert "50 requests failed; the run is simulated without them" in warning
 
 
 def test_bursts(tmp_path: Path) -> None:
@@ -98,6 +128,10 @@ def test_appended_results(tmp_path: Path) -> None:
         ({"mean_tpot_ms": float("nan")}, "mean_tpot_ms: must be a finite number of at least 0"),
         ({"mean_ttft_ms": "41"}, 'mean_ttft_ms: must be a number, not "41"'),
         ({"mean_tpot_ms": None, "mean_itl_ms": 0}, "mean_tpot_ms: is missing, and so is mean_itl"),
+        ({"mean_tpot_ms": 10**400}, "mean_tpot_ms: must be a finite number of at least 0"),
+        ({"mean_tpot_ms": 1e300}, "mean_tpot_ms: must be at most 3.6e+06, not 1e+300"),
+        ({"mean_itl_ms": 1e-320}, "mean_itl_ms: must be at least 0.0001, not 9.99989e-321"),
+        ({"completed": 1.5}, "completed: must be a whole number, not 1.5"),
         ({"request_rate": 0}, "request_rate: must be greater than 0 or inf, not 0"),
         ({"engine.max_num_sequences": "4"}, "unknown field"),
         ({"fleet.0.replicas": "2"}, "fleet: a run to fit has one replica"),
@@ -115,6 +149,9 @@ def test_bad_results(tmp_path: Path, changes: dict[str, Any], problem: str) -> N
     ("text", "problem"),
     [
         ("{", "result.json:1: is not valid JSON"),
+        ("[" * 200_000, "result.json: is not valid JSON"),
+        ('{"completed": 1' + "0" * 5000 + "}", "result.json: is not valid JSON"),
+        ("{}\n" + "[" * 200_000, "result.json: is not valid JSON"),
         ("[1]", "is no result of vllm bench serve"),
         ('{"mean_tpot_ms": 3}', "is no result of vllm bench serve"),
         (json.dumps(RESULT), "name its scenario with --scenario FILE"),

@@ -198,6 +198,44 @@ def test_elsewhere_terms_keep_their_proportion_to_the_roofline() -> None:
             assert getattr(scaled, name) == pytest.approx(value), name
 
 
+DECODE_ONLY = {"fixed_s": 12.2e-3, "token_s": 20e-6, "decode_attended_s": 7e-8}
+
+
+def test_weights_that_were_read_in_the_fixed_part_are_scaled_as_weights() -> None:
+    model = load_model(ModelChoice(name="llama-3.1-8b"))
+    here, slower = (
+        roofline_parameters(load_gpu(gpu), model, "bf16", 1, Efficiency())
+        for gpu in ("h100-64gb", "a10g")
+    )
+    measured = StepParameters.model_validate(DECODE_ONLY)
+    assert scaled_step(measured, here, here).fixed_s == pytest.approx(measured.fixed_s)
+    scaled = scaled_step(measured, here, slower)
+    rest_s = measured.fixed_s - here.weights_s
+    assert scaled.fixed_s == pytest.approx(slower.weights_s + rest_s)
+    assert scaled.weights_s == 0
+    # A server that is faster than the roofline has nothing but weights in there.
+    fast = measured.model_copy(update={"fixed_s": 0.9 * here.weights_s})
+    assert scaled_step(fast, here, slower).fixed_s == pytest.approx(0.9 * slower.weights_s)
+
+
+@pytest.mark.parametrize("name", ["decode only", *profile_names()])
+@pytest.mark.parametrize("gpu", ["a10g", "l40s", "a100-80gb", "h100-80gb", "b200"])
+@pytest.mark.parametrize("model_name", ["llama-3.1-8b", "qwen2.5-7b", "llama-3.3-70b"])
+def test_no_scaled_step_is_faster_than_the_weights_can_be_read(
+    name: str, gpu: str, model_name: str, tmp_path: Path
+) -> None:
+    profile = written(tmp_path, step=DECODE_ONLY) if name == "decode only" else name
+    roomy = {"gpus": {"here": {"base": gpu, "memory_gib": 200}}}
+    of = scenario(profile, "here", model=model_name, catalog=roomy)
+    deployment = expand(of)
+    model = deployment.model
+    embedding_bytes = 0 if model.tie_word_embeddings else 2 * model.vocab_size * model.hidden_size
+    read_bytes = model.weight_bytes("bf16") - embedding_bytes
+    peak_bytes_per_s = deployment.gpus[0].hbm_gb_per_s * 1e9
+    step_s = timing(of).step(BatchShape(decode_seqs=1, decode_attended_tokens=1))
+    assert step_s > read_bytes / peak_bytes_per_s
+
+
 def test_a_scaled_profile_says_so_and_moves_in_the_right_direction() -> None:
     here, slower, wider = (
         timing(scenario(LLAMA, **changes))
@@ -236,6 +274,23 @@ def test_what_lies_outside_of_the_measurements_is_named(tmp_path: Path) -> None:
     assert made.extrapolates() == ["running"]
     unified = timing(scenario(path, engine={"max_model_len": 4096}))
     assert unified.extrapolates()[:2] == ["slots", "preset"]
+
+
+def test_slots_do_not_matter_where_nobody_has_an_adapter(tmp_path: Path) -> None:
+    path = written(tmp_path, holds_for={"slots": [8, 300], "max_rank": [8, 64]})
+    assert timing(scenario(path)).extrapolates() == ["slots"]
+    base_only = [{"name": "tenant", "count": 4, "adapters": 0}]
+    assert timing(scenario(path, tenants=base_only)).extrapolates() == []
+
+
+def test_the_last_step_of_a_run_counts_as_well(tmp_path: Path) -> None:
+    made = timing(scenario(written(tmp_path, holds_for={"attended_tokens": [0, 1060]})))
+    shape = BatchShape(decode_seqs=10, decode_attended_tokens=1000)
+    made.step(shape)
+    made.note_run(shape, 7)
+    assert made.extrapolates() == []
+    made.note_run(shape, 8)
+    assert made.extrapolates() == ["attended_tokens"]
 
 
 def test_profile_type_is_closed() -> None:

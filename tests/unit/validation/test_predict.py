@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from simlora.cli.main import main
+from simlora.timing.profile import load_profile
+from simlora.validation.compare import Comparison
 from simlora.validation.observer import FIRST_USE_S, Stalls, seen_ttft_s, stalls
 from simlora.validation.predict import Client, predict
 from simlora.validation.recipe import scenario_of
@@ -120,6 +122,13 @@ def test_the_command_prints_every_figure_and_writes_the_report(
     assert "http" not in html.replace("http://www.w3.org", "")
 
 
+@pytest.mark.parametrize(("predicted", "measured"), [(1.0, 1e-320), (1.0, 0.0), (None, 1.0)])
+def test_where_no_relative_error_can_be_told_there_is_none(
+    predicted: float | None, measured: float
+) -> None:
+    assert Comparison("latency", predicted, measured).error is None
+
+
 def test_two_results_are_compared_figure_by_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,11 +147,80 @@ def test_two_results_are_compared_figure_by_figure(
     assert "latency.ttft_s.p99" in capsys.readouterr().out
 
 
+def test_a_table_of_refusals_alone_has_a_report(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "runs.csv", REFUSED)
+    out = tmp_path / "out"
+    assert main(["validate", "--recipe", "bsc", str(table), "--out", str(out)]) == 0
+    assert "nothing to compare" in (out / "fidelity.html").read_text("utf-8")
+
+
+def test_a_hold_out_of_nothing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_table(tmp_path / "runs.csv", {}, REFUSED)
+    assert main(["validate", "--recipe", "bsc", str(table), "--holdout", "0.0001"]) == 2
+    said = "error: --holdout 0.0001 leaves none of the 2 configurations"
+    assert said in capsys.readouterr().err
+
+
+def test_a_profile_of_other_hardware_is_scaled_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = load_profile("vllm-0.8.5-h100-64gb-llama-3.1-8b")
+    narrow = profile.holds_for | {"slots": (100.0, 192.0), "max_rank": (8.0, 8.0)}
+    other = profile.model_copy(update={"gpu": "a100-80gb", "holds_for": narrow})
+    path = tmp_path / "a100.json"
+    path.write_text(other.model_dump_json(), "utf-8")
+    table = write_table(tmp_path / "runs.csv", {}, REFUSED)
+    out = tmp_path / "out"
+    arguments = ["validate", "--recipe", "bsc", str(table), "--profile", str(path)]
+    assert main([*arguments, "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    warning = f"warning: --profile {path} was measured on a100-80gb, llama-3.1-8b, but the runs on "
+    assert warning + "h100-64gb: its times are scaled by the roofline" in printed.err
+    told = (
+        "1 of 2 runs goes beyond the range of its profile (in slots, max rank)",
+        "The times of 1 run are scaled by the roofline, from a100-80gb, llama-3.1-8b",
+    )
+    page = (out / "fidelity.html").read_text("utf-8")
+    for sentence in told:
+        assert sentence in " ".join(printed.out.split())
+        assert sentence in page
+    figures = json.loads((out / "fidelity.json").read_text("utf-8"))
+    assert figures["extrapolating_runs"] == figures["scaled_runs"] == 1
+    assert figures["extrapolates"] == {"slots": 1, "max_rank": 1}
+    assert figures["scaled_from"] == ["a100-80gb, llama-3.1-8b"]
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scaled_runs"] == 1
+
+
+def test_published_runs_of_s_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "runs.csv"
+    table.write_text(
+        "method,setting,gpu,base_model,adapter_ranks,num_adapters,alpha,req_rate_rps,cv,duration_s,"
+        "input_tokens_range,output_tokens_range,launch_num_token_pool,throughput_rps,avg_latency_s,"
+        "avg_first_token_latency_s\n"
+        "slora,S1,A100 80GB,llama-7b,8,4,1,2,1,20,8|64,8|64,125000,1.9,2.5,0.2\n"
+    )
+    arguments = ["validate", "--recipe", "s-lora", str(table)]
+    assert main(arguments) == 0
+    assert "0 of 1 runs beyond the profile's range, 0 scaled" in capsys.readouterr().out
+    assert main([*arguments, "--json", "--profile", "s-lora-a10g-llama-2-7b"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["all"]["scaled_runs"] == 1
+    assert "was measured on a10g, llama-2-7b, but the runs on a100-80gb" in printed.err
+    assert main([*arguments, "--profile", "s-lora"]) == 2
+    assert "no timing profile" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["one"], "two result directories are needed"),
-        (["a", "b", "--holdout", "0.5"], "need --recipe"),
+        (["a", "b", "--holdout", "0.5"], "without --recipe there is no use for --holdout"),
+        (["a", "b", "--seed", "0", "--jobs", "1"], "no use for --jobs and --seed"),
+        (["a", "b", "--profile", "p", "--full-windows"], "no use for --profile and --full-windows"),
+        (["--recipe", "s-lora", "x.csv", "--jobs", "2"], "--recipe s-lora has no use for --jobs"),
+        (["--recipe", "s-lora", "x.csv", "--seed", "0"], "--recipe s-lora has no use for --seed"),
+        (["--recipe", "s-lora", "x", "--profile", "a", "--profile", "b"], "takes one --profile"),
         (["a", "b"], "a: does not exist"),
         (["--recipe", "bsc", "a", "b"], "--recipe takes one table of runs"),
         (["--recipe", "bsc", "none.csv"], "none.csv: cannot be read"),

@@ -43,12 +43,23 @@ def test_a_run_that_did_not_start_has_no_measurements(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"max_loras_slots": "0"}, "runs.csv:2: max_loras_slots: must be a whole number above 0"),
-        ({"max_loras_slots": "many"}, "runs.csv:2: max_loras_slots: must be a number, not 'many'"),
+        ({"max_loras_slots": "many"}, 'runs.csv:2: max_loras_slots: must be a number, not "many"'),
         ({"adapter_rate_list_rps": ""}, "runs.csv:2: adapter_rate_list_rps: must be a number"),
         ({"adapter_rate_list_rps": "1|-1"}, "adapter_rate_list_rps: must be above 0, not -1"),
         ({"status": "fine"}, "status: must be one of ok, oom"),
         ({"mean_tpot_ms": "-3"}, "runs.csv:2: mean_tpot_ms: must not be negative"),
-        ({"mean_tpot_ms": "nan"}, "mean_tpot_ms: must be a number, not 'nan'"),
+        ({"mean_tpot_ms": "nan"}, 'mean_tpot_ms: must be a number, not "nan"'),
+        ({"max_num_seqs": "2_048"}, 'runs.csv:2: max_num_seqs: must be a number, not "2_048"'),
+        ({"mean_tpot_ms": "1e-320"}, "mean_tpot_ms: must be 0 or at least 1e-12, not 1e-320"),
+        ({"mean_tpot_ms": "1e300"}, "mean_tpot_ms: must be at most 1e+15, not 1e300"),
+        ({"n_adapters": "9999999"}, "runs.csv:2: n_adapters: must be at most 1000000, not 9999999"),
+        ({"adapter_rank_list": "8.5"}, "adapter_rank_list: must be a whole number above 0, not 8"),
+        ({"adapter_rank_list": "1e300"}, "adapter_rank_list: must be at most 1024, not 1e300"),
+        ({"adapter_rate_list_rps": "1e300"}, "adapter_rate_list_rps: must be at most 1000000, not"),
+        ({"config_id": "1.5"}, "runs.csv:2: config_id: must be a whole number of at least 0, not"),
+        ({"load_regime": "funny"}, "load_regime: must be underloaded, overloaded or heavily_overl"),
+        ({"load_regime": "infeasible"}, "load_regime: must be underloaded, overloaded or heavily"),
+        ({"status": "oom"}, 'load_regime: must be infeasible, not "underloaded"'),
         ({"window_s": "1.5"}, "window_s: must be a whole number above 0, not 1.5"),
     ],
 )
@@ -64,13 +75,30 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["run_id", "config_id"], ["a", "1"]])
-    with pytest.raises(UserError, match="column 'base_model' is missing"):
+    with pytest.raises(UserError, match="column base_model is missing"):
         read_runs(path)
+
+
+@pytest.mark.parametrize(("cells", "said"), [("a,1", "has 2 cells"), ("," * 30, "has 31 cells")])
+def test_a_row_of_another_length_is_refused(tmp_path: Path, cells: str, said: str) -> None:
+    path = write_table(tmp_path / "runs.csv", {})
+    path.write_text(path.read_text("utf-8") + cells + "\n", "utf-8")
+    with pytest.raises(UserError, match=rf"runs.csv:3: {said}, but the header has {len(ROW)}"):
+        read_runs(path)
+
+
+def test_rates_that_are_nearly_alike_are_tenants_of_their_own(tmp_path: Path) -> None:
+    scenario = scenario_of(read_one(tmp_path, adapter_rate_list_rps="0.1|0.1000000001|2"))
+    names = [group.name for group in scenario.tenants]
+    assert len(set(names)) == len(names) == 6
+    assert {"rank8-0.1rps", "rank8-0.1000000001rps", "rank8-2rps"} <= set(names)
+    expand(scenario)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"window_s": "100000000000000"}, "workload.duration_s: must be at most 1000000000"),
         ({"base_model": "gpt-2"}, "base_model: must be one of llama-2-7b"),
         ({"dataset": "mine.json"}, "dataset: must be ShareGPT"),
         ({"adapter_rank_list": "64"}, "rank 64 is above the server's max_lora_rank of 16"),
@@ -81,6 +109,7 @@ def test_runs_that_the_recipe_does_not_know(
 ) -> None:
     with pytest.raises(UserError) as error:
         scenario_of(read_one(tmp_path, **changes))
+    assert str(error.value).startswith(f"{ROW['run_id']}: ")
     assert said in str(error.value)
 
 
