@@ -112,7 +112,6 @@ def test_a_model_without_runs_is_told(table: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ((), "measurements are needed: --from FILE or --recipe bsc FILE"),
         (("--from", "x.csv", "--holdout", "0.3"), "--holdout needs --recipe"),
         (("--recipe", "bsc", "none.csv"), "none.csv: cannot be read"),
         (("--recipe", "slora", "none.csv"), "'slora' is not 'bsc'"),
