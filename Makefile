@@ -1,6 +1,7 @@
 # make run    set up what the simulator needs and simulate the quickstart
 # make test   lint, type-check, check the layering and run the tests
 # make bench  how many requests a second are simulated, and where the time goes
+# make gpu    on a machine with a GPU: test and measure the kernels, calibrate (docs/hardware.md)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +12,12 @@ PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c constrain
 BASE := $(VENV)/.simlora-base
 DEV := $(VENV)/.simlora-dev
 
-.PHONY: setup run test lint bench
+# Where there is a GPU, torch is usually there too: no environment of our own.
+GPU_PYTHON ?= python3
+GPU_MODEL ?= llama-3.1-8b
+GPU_OUT ?= runs/gpu
+
+.PHONY: setup run test lint bench gpu
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -31,6 +37,12 @@ lint: $(DEV)
 
 bench: $(DEV)
 	@$(PY) -m tests.benchmarks
+
+gpu:
+	@mkdir -p $(GPU_OUT)
+	@$(GPU_PYTHON) -m pytest -q tests/unit/kernels --confcutdir tests/unit/kernels
+	@$(GPU_PYTHON) -m kernels.benchmark --model $(GPU_MODEL) --out $(GPU_OUT)
+	@$(GPU_PYTHON) -m simlora calibrate --device cuda --model $(GPU_MODEL) --out $(GPU_OUT)/$(GPU_MODEL).json
 
 $(PY):
 	@command -v $(PYTHON) >/dev/null || \
