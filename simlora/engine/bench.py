@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import statistics
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -280,7 +281,18 @@ def device_facts(device: str) -> dict[str, str]:
         facts |= {
             "device": properties.name,
             "memory_gib": f"{properties.total_memory / 2**30:.2f}",
+            "driver": _driver_version(),
             "cuda": str(torch.version.cuda),
             "triton": triton.__version__,
         }
     return facts
+
+
+def _driver_version() -> str:
+    """Of NVIDIA's driver, which torch does not tell."""
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return told.stdout.strip()

@@ -61,6 +61,7 @@ class Engine:
         self._lora_batches: dict[int, LoraBatch] = {}
         on_gpu = self.device.type == "cuda"
         self._graph_sizes = graph_sizes(limits.max_num_seqs) if on_gpu else []
+        self._graph_memory = torch.cuda.graph_pool_handle() if on_gpu else None
         self._graphs: dict[tuple[int, bool], CapturedStep] = {}
 
     @torch.inference_mode()
@@ -87,7 +88,9 @@ class Engine:
         inputs = self._buffer.fill(decodes, (), size)
         graph = self._graphs.get((size, adapted))
         if graph is None:
-            graph = CapturedStep(lambda: self._forward(inputs, adapted, 0), self.device)
+            graph = CapturedStep(
+                lambda: self._forward(inputs, adapted, 0), self.device, self._graph_memory
+            )
             self._graphs[size, adapted] = graph
         return graph.launch()
 

@@ -8,6 +8,7 @@ sequences; a smaller batch is padded to it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,9 +26,15 @@ def graph_sizes(max_num_seqs: int) -> list[int]:
 
 class CapturedStep:
     """A step that is captured when made. `launch` gives it to the device and returns its result,
-    in the same memory each time."""
+    in the same memory each time.
 
-    def __init__(self, step: Callable[[], Tensor], device: torch.device) -> None:
+    `memory` is what `torch.cuda.graph_pool_handle()` gives: graphs that never run at the same time
+    share it, so that one's result is lost when another is launched. None: its own.
+    """
+
+    def __init__(
+        self, step: Callable[[], Tensor], device: torch.device, memory: Any = None
+    ) -> None:
         # Warming up on another stream, as capturing asks for.
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
@@ -36,7 +43,7 @@ class CapturedStep:
                 step()
         torch.cuda.current_stream(device).wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, pool=memory):
             self._result = step()
 
     def launch(self) -> Tensor:

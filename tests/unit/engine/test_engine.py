@@ -249,7 +249,7 @@ class ReplayedStep:
 
     made: int = 0
 
-    def __init__(self, step: Callable[[], Tensor], device: torch.device) -> None:
+    def __init__(self, step: Callable[[], Tensor], device: torch.device, memory: object) -> None:
         ReplayedStep.made += 1
         self.launch = step
 
