@@ -29,6 +29,7 @@ class AdapterState:
         "parameters",
         "pinned",
         "running",
+        "unread",
         "waiting",
     )
 
@@ -45,4 +46,5 @@ class AdapterState:
         self.fresh = False  # loaded, and not yet used by the request it was loaded for
         self.hot_since_s = -1.0
         self.last_used_s = -1.0
+        self.unread = False  # its load reads the file first, see AdapterTiers.gpu_copy
         self.waiting: list[Request] = []  # requests that wait for it to become hot

@@ -70,6 +70,7 @@ class AdapterTiers:
         self._states: dict[int, AdapterState] = {}
         self._hot_policy = EVICTION.make(config.hot.eviction, field="adapters.hot.eviction")
         self._hot_limit = plan.max_hot_adapters
+        self._reads_itself = deployment.scenario.engine.adapter_loading == "blocking"
         self.hot_count = 0
         self.idle_pages = 0  # of hot adapters that may be evicted at once
         self._idle_count = 0
@@ -150,6 +151,9 @@ class AdapterTiers:
         if len(state.waiting) == 1 and state.hot == ABSENT:
             if state.host == HOSTED:
                 heappush(self.backlog, (key, state.index, state))
+            elif self._reads_itself and state.index in self._nvme:
+                state.unread = True
+                self.hosted(state, key, state.last_used_s)
             else:
                 self.fetch(state)
 
@@ -216,8 +220,13 @@ class AdapterTiers:
         self._hot_policy.on_insert(state.index, state.nbytes, now)
 
     def gpu_copy(self, state: AdapterState) -> Transfer:
-        """The copy of a reserved adapter from host to GPU memory."""
-        return Transfer(state, PCIE, self._config.warm.latency_s, state.nbytes)
+        """The copy of a reserved adapter from host to GPU memory; a blocking engine reads what is
+        on disk only, first."""
+        latency_s = self._config.warm.latency_s
+        if state.unread:
+            disk = self._config.nvme
+            latency_s += disk.latency_s + 8 * state.nbytes / (disk.bandwidth_gbps * GB)
+        return Transfer(state, PCIE, latency_s, state.nbytes)
 
     def waiting_requests(self) -> list[Request]:
         """All requests that wait for an adapter."""
@@ -256,6 +265,7 @@ class AdapterTiers:
         """Drop an idle adapter from GPU memory."""
         self._set_idle(state, -1)
         state.hot = ABSENT
+        state.unread = False
         self.hot_count -= 1
         self.stats.evictions += 1
         self._pool.release(ADAPTER, state.pages)

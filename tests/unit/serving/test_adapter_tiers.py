@@ -185,6 +185,19 @@ def test_blocking_loads_of_one_step_come_one_after_the_other() -> None:
     assert finished.requests[0].finish_s == pytest.approx(3 * hot_copy_s(of) + 0.1)
 
 
+def test_a_blocking_engine_reads_from_disk_itself_and_once_only() -> None:
+    """Everybody waits for the disk too; evicted from its slot, the adapter is in host memory."""
+    of = scenario({"adapter_loading": "blocking"} | slots(1), initial_tier="nvme")
+    disk_s = NVME_S + expand(of).adapters[0].nbytes / NVME_BYTES_PER_S
+    decoding, first, _, again = run(
+        of, [Ask(0.0, -1, 10, 80), Ask(0.55, 0), Ask(3.0, 1), Ask(5.0, 0)]
+    ).requests
+    assert first.adapter_wait_s == pytest.approx(0.05 + disk_s + hot_copy_s(of), abs=1e-6)
+    assert again.adapter_wait_s < 0.1 + hot_copy_s(of)
+    assert decoding.finish_s == pytest.approx(8.0 + 2 * disk_s + 3 * hot_copy_s(of))
+    assert sources(run(of, [Ask(0.0, 0), Ask(9.0, 0)])) == ["nvme", "hot"]
+
+
 # --- slots ---------------------------------------------------------------------------------
 
 
