@@ -8,8 +8,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "simlora": {},
     # vLLM 0.8.5, V1 engine: adapters in slots beside the KV cache and padded to the largest rank;
     # waiting requests without a slot are skipped over, one by one in each step; a slot is loaded,
-    # from disk if need be, between two steps; a request comes in as soon as its first chunk fits. `max_loras` and
-    # `max_lora_rank` are its flags' defaults.
+    # from disk if need be, between two steps; a request comes in as soon as its first chunk fits.
+    # `max_loras` and `max_lora_rank` are its flags' defaults.
     "vllm-0.8.5": {
         "max_num_batched_tokens": 2048,
         "memory": {"mode": "slots", "max_loras": 1, "max_lora_rank": 16},
