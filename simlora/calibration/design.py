@@ -151,7 +151,7 @@ def rows_of_steps(shapes: Shapes, seconds: Floats, weight: Floats) -> Rows:
         matrix,
         seconds,
         np.zeros(count),
-        weight / weight.mean(),
+        weight / weight.mean() if count else weight,
         shapes.tokens,
         np.ones(count),
         np.arange(count),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simlora.errors import UserError
+from simlora.scenario.catalog import ModelSpec
+
 if TYPE_CHECKING:
     from simlora.engine.bench import StepSize
 
 SEED = 0
+USABLE = 0.85  # of free memory: activations and workspaces need the rest
+LEAST_KV_TOKENS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,34 @@ CPU = Extent(
     kv_tokens=16_384,
     held_out=20,
 )
+
+
+def within(extent: Extent, model: ModelSpec, gpus: int, room_bytes: float, on_cpu: bool) -> Extent:
+    """The extent, or as much of it as one of `gpus` GPUs has room for beside its share of the
+    weights. Raises UserError if not even a small part of it fits."""
+    element_bytes = 4 if on_cpu else 2
+    weights = element_bytes * model.parameters / gpus
+
+    def needed(of: Extent) -> float:
+        adapters = of.adapters[-1] * sum(model.lora_parameters(r, "all-linear") for r in of.ranks)
+        tokens = 1.5 * of.kv_tokens + of.chunks[-1] * of.adapters[1]
+        kv = tokens * 2 * model.num_hidden_layers * model.kv_dim / gpus
+        return weights + element_bytes * (adapters + kv)
+
+    while needed(extent) > USABLE * room_bytes:
+        if len(extent.adapters) > 2 and extent.adapters[-1] > 8:
+            extent = replace(extent, adapters=extent.adapters[:-1])
+        elif len(extent.ranks) > 2:
+            extent = replace(extent, ranks=extent.ranks[:-1])
+        elif extent.kv_tokens > LEAST_KV_TOKENS:
+            extent = replace(extent, kv_tokens=extent.kv_tokens // 2)
+        else:
+            raise UserError(
+                f"--model {model.name}: weights and measurements need {needed(extent) / 2**30:.1f} "
+                f"GiB, but {room_bytes / 2**30:.1f} GiB are free; use a smaller model, or "
+                "--tensor-parallel to measure one GPU's share of it"
+            )
+    return extent
 
 
 def steps_to_fit(extent: Extent) -> list[StepSize]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import datetime
-import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from simlora import __version__
-from simlora.calibration.design import Rows, Shapes, rows_of_steps
+from simlora.calibration.design import Rows, Shapes
 from simlora.calibration.fit import Fit, fit_steps
-from simlora.calibration.grid import CPU, GPU, Extent, steps_to_fit, steps_to_judge
+from simlora.calibration.grid import CPU, GPU, Extent, steps_to_fit, steps_to_judge, within
 from simlora.calibration.judge import ErrorSummary, summarize
 from simlora.calibration.loads import LoadsFit, fit_load_times, host_bytes_per_s
+from simlora.calibration.records import Records
 from simlora.errors import UserError
 from simlora.scenario.catalog import GpuSpec, ModelSpec, load_gpu, load_model
 from simlora.scenario.schema import ModelChoice
@@ -28,14 +28,15 @@ from simlora.timing.profile import Feature, Profile, Provenance
 from simlora.timing.roofline import Efficiency, roofline_parameters
 
 if TYPE_CHECKING:
-    from simlora.engine.bench import Bench, StepSize, Times
-    from simlora.serving.batch_shape import BatchShape
+    from simlora.engine.bench import Bench, StepSize
 
 Told = Callable[[str, int, int], None]  # what has been measured, how many, of how many
 SAVE_EVERY_S = 10.0
 # Each step is measured in so many rounds, as the budget allows, minutes apart; the quickest round
 # counts, since whatever else a machine does only ever adds to a time.
 ROUNDS = 3
+DOUBTFUL = 0.3  # median error on steps left out of the fit
+SAME_MEMORY = 0.15  # relative difference up to which two GPUs of a name are the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +53,20 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A profile of this machine. `errors`: relative errors of steps that were not fitted;
-    `copies`: bytes and seconds of an adapter's way, by rank and part; `missing`: steps that the
-    budget did not suffice for."""
+    """A profile of this machine. `errors`: relative errors of steps that were not fitted, of all
+    and of those with and without prefill; `copies`: bytes and seconds of an adapter's way, by part;
+    `missing`: steps that the budget did not suffice for."""
 
     profile: Profile
     fit: Fit
     residuals: ErrorSummary | None
-    errors: ErrorSummary | None
+    errors: Mapping[str, ErrorSummary]
     loads: LoadsFit
     copies: Mapping[str, list[tuple[int, float]]]
     table: Path
     steps: int
     missing: int
+    warnings: tuple[str, ...]
 
 
 # Parts of the names by which devices call themselves, those that contain others first.
@@ -73,6 +75,7 @@ _DEVICES = {
     "B200": "b200",
     "H200": "h200",
     "H100": "h100-80gb",
+    "H100 ": "h100-64gb",
     "A100-SXM4-40GB": "a100-40gb",
     "A100-PCIE-40GB": "a100-40gb",
     "A100": "a100-80gb",
@@ -82,12 +85,20 @@ _DEVICES = {
 }
 
 
-def catalog_gpu(device: str) -> str:
+def catalog_gpu(device: str, memory_gib: float) -> str:
     """The catalog's name of a device. Raises UserError if it has none."""
     for part, name in _DEVICES.items():
-        if part in device:
+        if part in device and abs(load_gpu(name).memory_gib / memory_gib - 1) < SAME_MEMORY:
             return name
-    raise UserError(f'--gpu: the device calls itself "{device}"; say which of the catalog it is')
+    raise UserError(
+        f'--gpu: the device calls itself "{device}" and has {memory_gib:g} GiB; say which of the '
+        "catalog it is"
+    )
+
+
+def table_path(out: Path) -> Path:
+    """Where the measurements lie that the profile `out` is fitted to."""
+    return out.with_name(f"{out.stem if out.suffix == '.json' else out.name}.parquet")
 
 
 def calibrate_machine(
@@ -96,17 +107,22 @@ def calibrate_machine(
     """Measure, keeping what has been measured in the Parquet table beside `out`; fit and judge.
 
     A table of an earlier, interrupted call is taken up where it ended. Raises UserError if the
-    device is not there, or the table is of something else.
+    device is not there or too small, the table is of something else, or too little was measured.
     """
-    from simlora.engine.bench import Bench, device_facts
+    from simlora.engine.bench import Bench, check_device, device_facts, free_bytes
 
     started_s = time.perf_counter()
+    check_device(machine.device)
     gpu, model = load_gpu(machine.gpu), load_model(ModelChoice(name=machine.model))
     extent = machine.extent or (GPU if machine.device == "cuda" else CPU)
+    extent = within(
+        extent, model, machine.tensor_parallel, free_bytes(machine.device), machine.device == "cpu"
+    )
     judged = steps_to_judge(extent)
-    steps = _interleaved(steps_to_fit(extent), judged)
+    fitted = steps_to_fit(extent)
+    steps = _interleaved(fitted, judged)
     table = Records(
-        out.with_suffix(".parquet"),
+        table_path(out),
         device_facts(machine.device)
         | {
             "model": machine.model,
@@ -116,17 +132,18 @@ def calibrate_machine(
     )
     bench = Bench(model, machine.device, machine.tensor_parallel, steps)
     missing = _measure(bench, steps, set(judged), extent, table, machine.budget_s, told)
-    rows, shapes = table.steps("fit")
-    held_out, _ = table.steps("judge")
-    fit = fit_steps(rows, {})
-    errors = summarize(held_out.predict(fit.parameters) / held_out.seconds - 1)
-    copies = table.copies()
-    uploads = np.array(copies["upload"])
+    rows, shapes = table.steps(fitted)
+    held_out, held_out_shapes = table.steps(judged)
+    fit = _fit(rows, len(steps) - missing, len(steps))
+    errors = _errors(held_out, held_out_shapes, fit)
+    ranks, seconds = table.loads()
+    # A simulation charges a load by the adapter's bytes in bf16, whatever was really copied.
     loads = fit_load_times(
-        uploads[:, 0] * machine.tensor_parallel,
-        uploads[:, 1],
+        np.array([2.0 * model.lora_parameters(rank, "all-linear") for rank in ranks]),
+        np.array(seconds),
         host_bytes_per_s(gpu, machine.tensor_parallel),
     )
+    overall = errors.get("step")
     profile = Profile(
         name=name,
         server=f"simlora {__version__} engine on {table.facts['device']}",
@@ -137,18 +154,79 @@ def calibrate_machine(
         padded=False,
         step=_with_all_reduces(fit.parameters, gpu, model, machine.tensor_parallel),
         load=loads.load,
-        holds_for=_ranges(shapes, extent),
-        error={"step_median": errors.median, "step_smape": errors.smape} if errors else {},
+        holds_for=_ranges(shapes, [size for size in fitted if table.rounds(size)]),
+        error={"step_median": overall.median, "step_smape": overall.smape} if overall else {},
         provenance=Provenance(
             source=", ".join(f"{key} {value}" for key, value in table.facts.items()),
-            rows=len(rows) + len(held_out) + len(uploads),
+            rows=len(rows) + len(held_out) + len(ranks),
             fitted_s=round(time.perf_counter() - started_s, 3),
             date=datetime.datetime.now(datetime.UTC).date().isoformat(),
             simlora=__version__,
         ),
     )
-    residuals = summarize(fit.errors)
-    return Measured(profile, fit, residuals, errors, loads, copies, table.path, len(rows), missing)
+    hurried = sum(0 < table.rounds(size) < ROUNDS for size in steps)
+    return Measured(
+        profile,
+        fit,
+        summarize(fit.errors),
+        errors,
+        loads,
+        table.copies(),
+        table.path,
+        len(rows),
+        missing,
+        tuple(_warnings(missing, hurried, overall)),
+    )
+
+
+def _fit(rows: Rows, measured: int, steps: int) -> Fit:
+    """Raises UserError if the budget did not suffice for a fit."""
+    try:
+        if len(rows):
+            return fit_steps(rows, {})
+    except UserError:
+        if measured == steps:
+            raise
+    raise UserError(
+        f"--budget: only {measured} of {steps} steps are measured, too few to fit; call again with "
+        "the same --out, or with more seconds"
+    )
+
+
+def _errors(rows: Rows, shapes: Shapes, fit: Fit) -> dict[str, ErrorSummary]:
+    """Errors of steps that were not fitted. Those with prefill are not replayed as graphs on a GPU,
+    so they are told apart."""
+    if not len(rows):
+        return {}
+    errors = rows.predict(fit.parameters) / rows.seconds - 1
+    prefill = shapes.prefill_attended_tokens > 0
+    kinds = {
+        "step": errors,
+        "decode step": np.where(prefill, np.nan, errors),
+        "step with prefill": np.where(prefill, errors, np.nan),
+    }
+    found = {kind: summarize(of_kind) for kind, of_kind in kinds.items()}
+    return {kind: summary for kind, summary in found.items() if summary is not None}
+
+
+def _warnings(missing: int, hurried: int, overall: ErrorSummary | None) -> Iterator[str]:
+    if missing:
+        yield (
+            f"{missing} steps were not measured within --budget; call again with the same --out to "
+            "go on"
+        )
+    if hurried:
+        yield (
+            f"{hurried} steps were measured in fewer than {ROUNDS} rounds, so whatever else the "
+            "machine did may be in their times; call again with the same --out to go on"
+        )
+    if overall is None:
+        yield "no step was left out of the fit, so nothing tells how good it is"
+    elif overall.median > DOUBTFUL:
+        yield (
+            f"steps left out of the fit are missed by {overall.median:.0%} at the median: do not "
+            "trust this profile; was the machine busy with something else?"
+        )
 
 
 def _interleaved(fitted: Sequence[StepSize], judged: Sequence[StepSize]) -> list[StepSize]:
@@ -208,110 +286,6 @@ def _words(size: StepSize) -> str:
     return ", ".join(parts)
 
 
-class Records:
-    """The measured table: one row a step or copy, in a Parquet file that says what it is of."""
-
-    def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        self.path = path
-        self.facts = dict(facts)
-        self._rows: list[dict[str, Any]] = []
-        if not path.exists():
-            return
-        try:
-            found = pq.read_table(path)
-            theirs = json.loads((found.schema.metadata or {}).get(b"simlora", b"null"))
-        except (OSError, pa.ArrowException, ValueError) as error:
-            raise UserError(f"{path}: cannot be read: {error}") from None
-        if theirs != self.facts:
-            raise UserError(
-                f"{path}: holds measurements of something else ({theirs}); remove it, or choose "
-                "another --out"
-            )
-        self._rows = found.to_pylist()
-
-    def save(self) -> None:
-        """Write all rows; the file is replaced in one go."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if not self._rows:
-            return
-        table = pa.Table.from_pylist(self._rows)
-        part = self.path.with_suffix(".parquet.part")
-        pq.write_table(table.replace_schema_metadata({"simlora": json.dumps(self.facts)}), part)
-        part.replace(self.path)
-
-    def rounds(self, size: StepSize) -> int:
-        """How often a step has been measured."""
-        key = _key(size)
-        return sum(row["size"] == key for row in self._rows)
-
-    def has_copies(self, rank: int) -> bool:
-        return any(row["kind"] != "step" and row["rank"] == rank for row in self._rows)
-
-    def add_step(self, size: StepSize, role: str, shape: BatchShape, times: Times) -> None:
-        self._rows.append(
-            {"kind": "step", "size": _key(size), "role": role, "rank": None, "bytes": None}
-            | asdict(shape)
-            | asdict(times)
-        )
-
-    def add_copy(self, rank: int, part: str, nbytes: int, times: Times) -> None:
-        from simlora.serving.batch_shape import BatchShape
-
-        nothing = dict.fromkeys(asdict(BatchShape()))
-        self._rows.append(
-            {"kind": part, "size": None, "role": None, "rank": rank, "bytes": nbytes}
-            | nothing
-            | asdict(times)
-        )
-
-    def steps(self, role: str) -> tuple[Rows, Shapes]:
-        """The steps of a role as rows to fit, each by its quickest round. Raises UserError if there
-        is none."""
-        best: dict[str, dict[str, Any]] = {}
-        for row in self._rows:
-            if row["role"] == role:
-                known = best.setdefault(row["size"], row)
-                if row["median_s"] < known["median_s"]:
-                    best[row["size"]] = row
-        rows = list(best.values())
-        if not rows:
-            raise UserError(f"{self.path}: no step was measured; give a larger --budget")
-
-        def column(name: str) -> np.ndarray:
-            return np.array([row[name] for row in rows], dtype=np.float64)
-
-        shapes = Shapes(
-            tokens=column("prefill_tokens") + column("decode_seqs"),
-            sequences=column("prefill_seqs") + column("decode_seqs"),
-            decode_attended_tokens=column("decode_attended_tokens"),
-            prefill_attended_tokens=column("prefill_attended_tokens"),
-            passed_over=column("passed_over"),
-            lora_tokens=column("lora_tokens"),
-            lora_token_parameters=column("lora_token_parameters"),
-            distinct_adapters=column("distinct_adapters"),
-            distinct_adapter_parameters=column("distinct_adapter_parameters"),
-            slots=np.zeros(len(rows)),
-        )
-        return rows_of_steps(shapes, column("median_s"), np.ones(len(rows))), shapes
-
-    def copies(self) -> dict[str, list[tuple[int, float]]]:
-        """Bytes and median seconds of the parts of an adapter's way."""
-        found: dict[str, list[tuple[int, float]]] = {}
-        for row in self._rows:
-            if row["kind"] != "step":
-                found.setdefault(row["kind"], []).append((row["bytes"], row["median_s"]))
-        return found
-
-
-def _key(size: StepSize) -> str:
-    return json.dumps(asdict(size))
-
-
 def _with_all_reduces(
     step: StepParameters, gpu: GpuSpec, model: ModelSpec, gpus: int
 ) -> StepParameters:
@@ -329,14 +303,15 @@ def _with_all_reduces(
     )
 
 
-def _ranges(shapes: Shapes, extent: Extent) -> dict[Feature, tuple[float, float]]:
+def _ranges(shapes: Shapes, measured: Sequence[StepSize]) -> dict[Feature, tuple[float, float]]:
     """What was measured, as a profile says it."""
-    measured = {
+    features = {
         "tokens": shapes.tokens,
         "running": shapes.sequences,
         "attended_tokens": shapes.decode_attended_tokens,
         "distinct_adapters": shapes.distinct_adapters,
     }
-    ranges = {name: (float(v.min()), float(v.max())) for name, v in measured.items()}
-    ranges["max_rank"] = (float(min(extent.ranks)), float(max(extent.ranks)))
+    ranges = {name: (float(v.min()), float(v.max())) for name, v in features.items()}
+    if ranks := [rank for size in measured for rank in size.ranks]:
+        ranges["max_rank"] = (float(min(ranks)), float(max(ranks)))
     return cast(dict[Feature, tuple[float, float]], ranges)

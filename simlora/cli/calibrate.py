@@ -165,17 +165,19 @@ def calibrate(
     from simlora.scenario.presets import PRESETS
     from simlora.scenario.schema import TargetSet
 
-    if holdout and published is None:
-        raise click.UsageError("--holdout needs --recipe")
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise UserError(f"--out: {out} cannot be written: there is no such directory, or it is one")
     profile_name = _profile_name(name, out)
     if not files and published is None:
         _refuse_others()
+        if not math.isfinite(budget_s):
+            raise UserError(f"--budget: must be a number of seconds, not {budget_s}")
         calibrate_here(
             model, device, gpu, tensor_parallel, budget_s, profile_name, out, as_json, _progress()
         )
         return
+    if holdout and published is None:
+        raise click.UsageError("--holdout needs --recipe")
     if device is not None:
         raise click.UsageError("--device measures here: it goes without --from and --recipe")
     if gpu is None:
@@ -225,6 +227,8 @@ def calibrate(
 
 # What only measurements that come from elsewhere leave open.
 _OTHERS = (
+    "holdout",
+    "seed",
     "weights",
     "preset",
     "server",

@@ -41,10 +41,17 @@ def calibrate_here(
         ) from None
     from simlora.calibration.hardware import Machine, calibrate_machine, catalog_gpu
 
+    if out.suffix == ".parquet":
+        raise UserError(f"--out: {out} is the name of the table of measurements; end it in .json")
     device = device or "cuda"
     check_device(device)
-    if gpu is None:
-        gpu = "cpu" if device == "cpu" else catalog_gpu(device_facts(device)["device"])
+    facts = device_facts(device)
+    if device == "cpu":
+        if gpu not in (None, "cpu"):
+            raise UserError(f"--gpu: --device cpu measures this CPU, not {gpu}; leave --gpu out")
+        gpu = "cpu"
+    elif gpu is None:
+        gpu = catalog_gpu(facts["device"], float(facts["memory_gib"]))
     with progress as told:
         measured = calibrate_machine(
             Machine(model, device, gpu, tensor_parallel, budget_s), name, out, told
@@ -53,12 +60,8 @@ def calibrate_here(
         out.write_text(measured.profile.model_dump_json(indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out: {out}: cannot be written: {error.strerror or error}") from None
-    if measured.missing:
-        click.echo(
-            f"warning: {measured.missing} steps were not measured within --budget; call again with "
-            "the same --out to go on",
-            err=True,
-        )
+    for warning in measured.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if as_json:
         click.echo(json.dumps(_as_json(measured), indent=2))
     else:
@@ -73,13 +76,14 @@ def _as_json(measured: Measured) -> dict[str, Any]:
     return {
         "profile": measured.profile.model_dump(mode="json"),
         "residuals": None if measured.residuals is None else measured.residuals.as_dict(),
-        "errors": None if measured.errors is None else measured.errors.as_dict(),
+        "errors": {kind: summary.as_dict() for kind, summary in measured.errors.items()},
         "copies": {
             part: [{"bytes": nbytes, "median_s": seconds} for nbytes, seconds in of_part]
             for part, of_part in measured.copies.items()
         },
         "steps": measured.steps,
         "missing": measured.missing,
+        "warnings": list(measured.warnings),
         "table": str(measured.table),
     }
 
@@ -94,11 +98,8 @@ def _tables(measured: Measured) -> RenderableType:
     head = Text(f"{profile.server}, {profile.model}: {measured.steps} steps fitted", style="bold")
     parts: list[RenderableType] = [head, Text("")]
     parts += [figures_table(measured.fit, profile), Text("")]
-    if measured.errors is not None:
-        parts += [
-            errors_table("on steps left out of the fit", {"step": measured.errors}),
-            Text(""),
-        ]
+    if measured.errors:
+        parts += [errors_table("on steps left out of the fit", measured.errors), Text("")]
     if measured.residuals is not None:
         parts += [errors_table("of the fit itself", {"step": measured.residuals}), Text("")]
     parts += [_copies(measured), Text(""), ranges_text(profile)]

@@ -17,6 +17,13 @@ from torch import Tensor
 
 Ints = NDArray[np.int32]
 PADDING = -1
+# Parts begin at multiples of 16 bytes, and rows of block tables are multiples of 16 entries: what
+# kernels are compiled for, so that no step needs another variant.
+ALIGNED = 4
+
+
+def _aligned(size: int, to: int) -> int:
+    return -(-size // to) * to
 
 
 @dataclass(slots=True)
@@ -70,7 +77,8 @@ class InputBuffer:
         block_tokens: int,
         device: torch.device,
     ) -> None:
-        size = 4 * tokens + 3 * sequences + 1 + sequences * max_blocks
+        max_blocks = _aligned(max_blocks, 16)
+        size = 4 * tokens + 3 * sequences + 1 + sequences * max_blocks + 8 * ALIGNED
         self._host = torch.zeros(size, dtype=torch.int32, pin_memory=device.type == "cuda")
         self._device = torch.zeros_like(self._host, device=device)
         self._max_blocks = max_blocks
@@ -86,9 +94,9 @@ class InputBuffer:
         that attend nothing, have no adapter and are kept nowhere."""
         rows = len(decodes) if padded is None else padded
         tokens = rows + sum(len(sequence.tokens) for sequence in prefills)
-        sizes = self._sizes(rows, len(prefills), tokens)
-        ends = np.cumsum(list(sizes.values()))
-        to = dict(zip(sizes, np.split(self._host.numpy()[: ends[-1]], ends[:-1]), strict=True))
+        places, end = self._places(rows, len(prefills), tokens)
+        host = self._host.numpy()
+        to = {name: host[place] for name, place in places.items()}
         tables = to["block_table"].reshape(-1, self._max_blocks)
         if rows > len(decodes):
             for name in ("token", "position", "context", "last"):
@@ -105,14 +113,15 @@ class InputBuffer:
             self._put(to, tables, row, start, sequence)
             start += len(sequence.tokens)
         to["query_start"][len(prefills)] = tokens - rows
-        self._device[: ends[-1]].copy_(self._host[: ends[-1]], non_blocking=True)
-        parts = dict(zip(sizes, self._device[: ends[-1]].split(list(sizes.values())), strict=True))
+        self._device[:end].copy_(self._host[:end], non_blocking=True)
+        parts = {name: self._device[place] for name, place in places.items()}
         parts["block_table"] = parts["block_table"].view(-1, self._max_blocks)
         return StepInputs(decodes=rows, prefills=len(prefills), **parts)
 
-    def _sizes(self, decodes: int, prefills: int, tokens: int) -> dict[str, int]:
+    def _places(self, decodes: int, prefills: int, tokens: int) -> tuple[dict[str, slice], int]:
+        """Where in the buffer the parts lie, and where the last of them ends."""
         sequences = decodes + prefills
-        return {
+        sizes = {
             "token": tokens,
             "position": tokens,
             "kv_slot": tokens,
@@ -122,6 +131,11 @@ class InputBuffer:
             "query_start": prefills + 1,
             "block_table": sequences * self._max_blocks,
         }
+        places, start = {}, 0
+        for name, size in sizes.items():
+            places[name] = slice(start, start + size)
+            start += _aligned(size, ALIGNED)
+        return places, start
 
     def _put(
         self, to: dict[str, Ints], tables: Ints, row: int, start: int, sequence: SequenceStep

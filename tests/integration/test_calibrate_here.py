@@ -11,11 +11,14 @@ import pytest
 
 import simlora
 from simlora.calibration import hardware
-from simlora.calibration.grid import CPU, GPU, Extent, steps_to_fit, steps_to_judge
+from simlora.calibration.grid import CPU, GPU, Extent, steps_to_fit, steps_to_judge, within
 from simlora.calibration.hardware import Machine, calibrate_machine, catalog_gpu
+from simlora.calibration.records import Records
 from simlora.cli.main import main
 from simlora.engine.bench import Bench, StepSize
 from simlora.errors import UserError
+from simlora.scenario.catalog import load_model
+from simlora.scenario.schema import ModelChoice
 from simlora.timing.profile import load_profile
 
 SMALL = Extent(
@@ -39,6 +42,10 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> hardware.Measured:
     return measured
 
 
+def rows_facts(table: Path) -> dict[str, str]:
+    return dict(json.loads(pq.read_schema(table).metadata[b"simlora"]))
+
+
 def rows_of(table: Path) -> list[dict[str, Any]]:
     return pq.read_table(table).to_pylist()
 
@@ -59,15 +66,23 @@ def test_every_step_of_the_grid_is_measured_and_some_are_kept_to_judge(
 
 def test_the_profile_tells_its_error_range_and_origin(calibrated: hardware.Measured) -> None:
     profile = calibrated.profile
-    assert calibrated.errors is not None
-    assert profile.error["step_median"] == calibrated.errors.median
-    assert calibrated.errors.count == SMALL.held_out
+    errors = calibrated.errors
+    assert profile.error["step_median"] == errors["step"].median
+    assert errors["step"].count == SMALL.held_out
+    assert (
+        sum(errors[kind].count for kind in ("decode step", "step with prefill") if kind in errors)
+        == SMALL.held_out
+    )
     assert profile.holds_for["max_rank"] == (8, 16)
     assert profile.holds_for["running"][1] >= 8
     assert "torch" in profile.provenance.source
     assert profile.load is not None
-    # More to do never takes less, and something takes time at all.
-    assert profile.step.fixed_s + profile.step.token_s > 0
+    # What was uploaded were fp32 elements; a load is charged by bf16 ones.
+    ranks, seconds = Records(calibrated.table, rows_facts(calibrated.table)).loads()
+    load, model = profile.load, load_model(ModelChoice(name="tiny-llama"))
+    for rank, took_s in zip(ranks, seconds, strict=True):
+        charged = 2 * model.lora_parameters(rank, "all-linear")
+        assert load.latency_s + charged / load.bytes_per_s == pytest.approx(took_s, rel=0.6)
 
 
 def test_a_run_uses_the_profile(calibrated: hardware.Measured) -> None:
@@ -121,12 +136,15 @@ def test_an_interrupted_calibration_goes_on_where_it_ended(
     again = asked[100:]
     assert not set(first) & set(again)
     assert measured.missing == 0
-    assert rows_of(measured.table)[: len(kept)][0]["median_s"] > 0
+    steps = [row for row in rows_of(measured.table) if row["kind"] == "step"]
+    assert steps[: len(kept)] == kept
 
 
 def test_a_budget_that_suffices_for_nothing_is_told(tmp_path: Path) -> None:
     machine = Machine("tiny-llama", "cpu", "cpu", extent=SMALL, budget_s=0.0)
-    with pytest.raises(UserError, match="no step was measured; give a larger --budget"):
+    with pytest.raises(
+        UserError, match=r"--budget: only 0 of .* steps are measured, too few to fit"
+    ):
         calibrate_machine(machine, "short", tmp_path / "short.json")
 
 
@@ -170,7 +188,9 @@ def test_the_command_prints_tables_or_json(
         (("--device", "cpu", "--model", "tiny"), "did you mean tiny-llama?"),
         (("--device", "cpu", "--budget", "0"), "0.0 is not in the range"),
         (("--from", "x.csv"), "--gpu is needed"),
-        (("--device", "cpu", "--gpu", "h20"), "did you mean h200?"),
+        (("--device", "cpu", "--gpu", "h200"), "--device cpu measures this CPU, not h200"),
+        (("--device", "cpu", "--seed", "3"), "--seed needs measurements"),
+        (("--device", "cpu", "--budget", "nan"), "--budget: must be a number of seconds, not nan"),
     ],
 )
 def test_a_wrong_request_is_one_sentence(
@@ -196,9 +216,25 @@ def test_no_step_is_measured_twice_or_both_fitted_and_judged(extent: Extent) -> 
 
 
 def test_devices_are_known_by_what_they_call_themselves() -> None:
-    assert catalog_gpu("NVIDIA H200") == "h200"
-    assert catalog_gpu("NVIDIA H100 80GB HBM3") == "h100-80gb"
-    assert catalog_gpu("NVIDIA A100-SXM4-40GB") == "a100-40gb"
-    assert catalog_gpu("NVIDIA GH200 480GB") == "gh200"
-    with pytest.raises(UserError, match='calls itself "Quadro"; say which'):
-        catalog_gpu("Quadro")
+    assert catalog_gpu("NVIDIA H200", 139.8) == "h200"
+    assert catalog_gpu("NVIDIA H100 80GB HBM3", 79.1) == "h100-80gb"
+    assert catalog_gpu("NVIDIA H100 64GB", 63.4) == "h100-64gb"
+    assert catalog_gpu("NVIDIA A100-SXM4-40GB", 39.4) == "a100-40gb"
+    with pytest.raises(UserError, match='calls itself "Quadro" and has 8 GiB; say which'):
+        catalog_gpu("Quadro", 8.0)
+    with pytest.raises(UserError, match="has 10 GiB; say which"):  # a part of one
+        catalog_gpu("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 10.0)
+
+
+def test_a_grid_is_cut_down_to_the_memory_there_is() -> None:
+    model = load_model(ModelChoice(name="llama-3.1-8b"))
+    gib = 2.0**30
+    assert within(GPU, model, 1, 139 * gib, False) == GPU
+    smaller = within(GPU, model, 1, 40 * gib, False)
+    assert smaller.adapters[-1] < GPU.adapters[-1] or smaller.kv_tokens < GPU.kv_tokens
+    assert steps_to_fit(smaller) and steps_to_judge(smaller)
+    with pytest.raises(UserError, match=r"--model llama-3\.1-8b: weights and measurements need"):
+        within(GPU, model, 1, 12 * gib, False)
+    large = load_model(ModelChoice(name="llama-3.1-405b"))
+    with pytest.raises(UserError, match="--tensor-parallel"):
+        within(CPU, large, 1, 64 * gib, True)

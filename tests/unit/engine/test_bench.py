@@ -147,7 +147,7 @@ def test_a_model_that_cannot_be_split_is_named() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_said_to_be_missing() -> None:
-    with pytest.raises(UserError, match="torch sees no GPU here; --device cpu needs none"):
+    with pytest.raises(UserError, match="torch sees no GPU here; --device cpu measures the CPU"):
         Bench(MODEL, "cuda", 1, [BASE])
 
 
