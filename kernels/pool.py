@@ -44,7 +44,8 @@ class DevicePool:
     A KV block is `block_tokens` tokens in all layers, `pages_per_block` pages: `block_pages[block,
     layer, 0 (K) or 1 (V), token]` says which. There are as many block ids as the pool could hold
     blocks, so pages run out before ids do. Tables have room for `adapters` resident adapters of at
-    most `max_adapter_pages` pages.
+    most `max_adapter_pages` pages. An adapter of a higher rank than `max_rank`, which is to be that
+    of the steps' `LoraBatch`, is refused.
 
     Methods return without waiting for the device, but `check`. They are called from one thread,
     with the stream that computes steps as the current one: its order is what keeps a page from
@@ -62,6 +63,7 @@ class DevicePool:
         block_tokens: int = 16,
         adapters: int,
         max_adapter_pages: int,
+        max_rank: int | None = None,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
@@ -70,6 +72,7 @@ class DevicePool:
         pages, layers = accounts.pages, shape.num_hidden_layers
         self.shape = shape
         self.accounts = accounts
+        self.max_rank = max_rank
         self.block_tokens = block_tokens
         self.pages_per_block = 2 * layers * block_tokens
         self.num_blocks = pages // self.pages_per_block
@@ -154,8 +157,8 @@ class DevicePool:
     def load(self, packed: PackedAdapter) -> int:
         """Give an adapter its pages and begin to copy it. Returns its slot.
 
-        Raises ValueError if it is not packed for this pool or has more than `max_adapter_pages`,
-        OutOfAdapterRows, or what the accounts raise if there are not enough pages.
+        Raises ValueError if it is not packed for this pool or has more than `max_adapter_pages` or
+        `max_rank`, OutOfAdapterRows, or what the accounts raise if there are not enough pages.
         """
         self._check_fits(packed)
         count = len(packed.pages)
@@ -209,6 +212,8 @@ class DevicePool:
             raise ValueError(f"adapter of {list(packed.rank.shape)} modules, not {list(modules)}")
         if count > self.tables.page.shape[1]:
             raise ValueError(f"{count} pages; an adapter may have {self.tables.page.shape[1]}")
+        if self.max_rank is not None and (rank := int(packed.rank.max())) > self.max_rank:
+            raise ValueError(f"rank {rank}; an adapter may have at most {self.max_rank}")
 
     # --- invariants ---------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 
 # Linear modules of a layer in the order in which an adapter's weights lie in the pool, and the
 # groups that share their input, each of which is one launch to shrink and one to expand.
@@ -19,8 +19,8 @@ MODULES: tuple[str, ...] = tuple(module for modules in GROUPS.values() for modul
 class ModelShape:
     """RMSNorm, grouped-query attention with rotary positions, gated MLP.
 
-    Field names are those of a Hugging Face `config.json`. Raises ValueError unless all widths are
-    multiples of 16 elements, which the kernels' loads are aligned to.
+    Field names are those of a Hugging Face `config.json`. Raises ValueError unless all sizes are at
+    least 1 and all widths multiples of 16 elements, which the kernels' loads are aligned to.
     """
 
     hidden_size: int
@@ -35,6 +35,9 @@ class ModelShape:
     attention_bias: bool = False  # biases on q, k and v, as Qwen2 has them
 
     def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self) if field.default is MISSING):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_key_value_heads ({self.num_key_value_heads}) must divide "
@@ -71,17 +74,19 @@ class ModelShape:
     def shard(self, gpus: int) -> ModelShape:
         """What one of `gpus` GPUs computes: its heads, and its part of the MLP.
 
-        K and V heads that cannot be split further are held by several GPUs. Raises ValueError if
-        the heads or the MLP cannot be split so.
+        K and V heads that cannot be split further are each held by as many GPUs as there are for
+        one. Raises ValueError if the heads or the MLP cannot be split so.
         """
-        kv_heads = max(1, self.num_key_value_heads // gpus)
         for name in ("num_attention_heads", "intermediate_size"):
             if getattr(self, name) % gpus:
                 raise ValueError(f"{name} ({getattr(self, name)}) cannot be split over {gpus} GPUs")
+        kv_heads = self.num_key_value_heads
+        if kv_heads % gpus and gpus % kv_heads:
+            raise ValueError(f"num_key_value_heads ({kv_heads}) cannot be split over {gpus} GPUs")
         return replace(
             self,
             num_attention_heads=self.num_attention_heads // gpus,
-            num_key_value_heads=kv_heads,
+            num_key_value_heads=max(1, kv_heads // gpus),
             intermediate_size=self.intermediate_size // gpus,
         )
 

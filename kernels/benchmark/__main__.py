@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import torch
 
@@ -37,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The options."""
+    """The options. Makes the folder for files, to see that it can be written to."""
     parser = argparse.ArgumentParser(
         prog="python -m kernels.benchmark", description=kernels.benchmark.__doc__
     )
@@ -47,7 +49,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/kernels"), help="folder for files")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all works")
-    parser.add_argument("--budget", type=float, default=240.0, help="seconds; no case starts later")
+    parser.add_argument(
+        "--budget", type=seconds, default=240.0, help="seconds; no case starts later"
+    )
     options = parser.parse_args(arguments)
     options.name = options.model or ("tiny-llama" if options.quick else "llama-3.1-8b")
     options.shape = SHAPES[options.name]
@@ -59,20 +63,53 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             parser.error(f"--config {options.config}: {error}")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch sees no GPU here; --device cpu --quick shows how it would go")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=options.out):
+            pass
+    except OSError as error:
+        parser.error(f"--out {options.out}: {error.strerror}")
     return options
+
+
+def seconds(text: str) -> float:
+    """A time as an option gives it. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more seconds, not {text}")
+    return value
 
 
 def read_shape(path: Path) -> ModelShape:
     """The shape of a model from its Hugging Face `config.json`. Raises OSError or ValueError."""
     config = json.loads(path.read_text(encoding="utf-8"))
-    heads = config.get("num_attention_heads")
-    config.setdefault("num_key_value_heads", heads)
-    if heads and not config.get("head_dim"):  # null in some
-        config["head_dim"] = config.get("hidden_size", 0) // heads
-    known = {field.name: field.default is MISSING for field in fields(ModelShape)}
-    if missing := [name for name, needed in known.items() if needed and name not in config]:
+    if not isinstance(config, dict):
+        raise ValueError("it is not a JSON object")
+    needed = [field.name for field in fields(ModelShape) if field.default is MISSING]
+    kinds = dict.fromkeys(needed, int) | {
+        field.name: type(field.default) for field in fields(ModelShape) if field.name not in needed
+    }
+    # null, which some have for head_dim, is as good as nothing
+    given = {name: config[name] for name in kinds if config.get(name) is not None}
+    for name, value in given.items():
+        _check_kind(name, value, kinds[name])
+    heads = given.get("num_attention_heads", 0)
+    if heads > 0:
+        given.setdefault("num_key_value_heads", heads)
+        given.setdefault("head_dim", given.get("hidden_size", 0) // heads)
+    if missing := [name for name in needed if name not in given]:
         raise ValueError(f"it lacks {', '.join(missing)}")
-    return ModelShape(**{key: value for key, value in config.items() if key in known})
+    return ModelShape(**given)
+
+
+def _check_kind(name: str, value: object, kind: type) -> None:
+    # In JSON, type() says it: a bool is no int there, and 10000 is as good a float as 10000.0.
+    if type(value) is not kind and (kind, type(value)) != (float, int):
+        asked = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
+        raise ValueError(f"{name} must be {asked}, not {value!r}")
 
 
 def benchmark(options: argparse.Namespace) -> int:
@@ -111,12 +148,14 @@ def benchmark(options: argparse.Namespace) -> int:
             files.add(result)
             say(result_line(result, facts))
 
-    bars = judge(results, facts, setting.plan)
+    judged = on_gpu and not options.quick
+    bars = judge(results, facts, setting.plan, judged=judged)
     tables = [step_table(step_shares(results, facts)), bars_table(bars)]
-    (options.out / "bars.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
-    say("", tables[0], "", tables[1], "")
-    if options.quick or not on_gpu:
-        say("The bars are for a GPU and full sizes: here they say nothing.")
+    if not judged:
+        tables.append("The bars are for a GPU and full sizes: here they say nothing.")
+    text = "\n\n".join(tables)
+    (options.out / "bars.txt").write_text(text + "\n", encoding="utf-8")
+    say("", text, "")
     if results:
         plotted = plot_roofline(results, facts, options.name, options.out / "roofline.png")
         if not plotted:

@@ -53,12 +53,14 @@ class StepShares:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A factor with a limit; `measured` is None where cases that it takes were not measured."""
+    """A factor with a limit; `measured` is None where cases that it takes were not measured, and
+    `judged` is whether the limit is meant for the device and the sizes."""
 
     what: str
     measured: float | None
     limit: float
     at_most: bool
+    judged: bool
 
     @property
     def asked(self) -> str:
@@ -67,9 +69,11 @@ class Bar:
 
     @property
     def verdict(self) -> str:
-        """`met`, `NOT MET` or `not measured`."""
+        """`met`, `NOT MET`, `not judged` or `not measured`."""
         if self.measured is None:
             return "not measured"
+        if not self.judged:
+            return "not judged"
         met = self.measured <= self.limit if self.at_most else self.measured >= self.limit
         return "met" if met else "NOT MET"
 
@@ -79,14 +83,15 @@ def step_shares(results: Sequence[Result], facts: DeviceFacts) -> list[StepShare
     return [StepShares.of(each, facts) for each in results if EMPTY in each.others_us]
 
 
-def judge(results: Sequence[Result], facts: DeviceFacts, plan: Plan) -> list[Bar]:
-    """All bars, for each number of distinct adapters."""
+def judge(results: Sequence[Result], facts: DeviceFacts, plan: Plan, *, judged: bool) -> list[Bar]:
+    """All bars, for each number of distinct adapters. They are for a GPU and full sizes: `judged`
+    says whether these are."""
     bars = []
     steps = {step.adapters: step for step in step_shares(results, facts)}
     for adapters in plan.adapters:
         times_floor = steps[adapters].times_floor if adapters in steps else None
         what = f"LoRA of a decode step, {_adapters(adapters)}: time over floor"
-        bars.append(Bar(what, times_floor, STEP_LIMIT, at_most=True))
+        bars.append(Bar(what, times_floor, STEP_LIMIT, at_most=True, judged=judged))
     for name, limit in TORCH_LIMITS.items():
         for adapters in plan.adapters:
             layer = [e for e in results if name in e.others_us and e.adapters == adapters]
@@ -94,7 +99,7 @@ def judge(results: Sequence[Result], facts: DeviceFacts, plan: Plan) -> list[Bar
             if {each.name for each in layer} == set(GROUPS):
                 speedup = sum(e.others_us[name] for e in layer) / sum(e.us for e in layer)
             what = f"a layer's LoRA, {_adapters(adapters)}: torch's {name} over the kernels"
-            bars.append(Bar(what, speedup, limit, at_most=False))
+            bars.append(Bar(what, speedup, limit, at_most=False, judged=judged))
     return bars
 
 

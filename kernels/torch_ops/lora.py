@@ -50,10 +50,14 @@ def shrink(
     """batch.planes(group) <- x A^T for the modules of a group, by adapter; all in plane 0.
 
     x is [tokens, in], for the tokens that `prepare_lora` sorted. No adapter's rank in this layer
-    may exceed `batch.max_rank`.
+    may exceed `batch.max_rank`; ValueError is raised, and nothing written, if one does.
     """
     cut, planes = batch.cuts[group], batch.planes(group)
-    for run in _runs(batch):
+    runs, modules = _runs(batch), slice(cut.first, cut.first + len(cut.outer))
+    ranks = _host(tables.rank)[[run.slot for run in runs], layer, modules]
+    if (highest := int(ranks.max(initial=0))) > batch.max_rank:
+        raise ValueError(f"rank {highest}, but the batch was made for at most {batch.max_rank}")
+    for run in runs:
         rows = x[batch.order[run.places]].float()
         for i in range(len(cut.outer)):
             entry = _entry(tables, run.slot, layer, cut.first + i)

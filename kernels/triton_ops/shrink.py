@@ -70,7 +70,7 @@ def _shrink_decode(
     if rows == 0:
         return
     entry = (slot * layers + layer) * MODULE_COUNT + FIRST + module
-    adapter_rank = tl.load(rank + entry)
+    adapter_rank = tl.minimum(tl.load(rank + entry), RANK_COLUMNS)  # no column of a neighbour's
     begin = tl.load(base + entry)
     if share * BLOCK_R >= adapter_rank:
         return
@@ -145,7 +145,7 @@ def _shrink_prefill(
     if rows == 0:
         return
     entry = (slot * layers + layer) * MODULE_COUNT + FIRST + module
-    adapter_rank = tl.load(rank + entry)
+    adapter_rank = tl.minimum(tl.load(rank + entry), RANK_COLUMNS)  # no column of a neighbour's
     begin = tl.load(base + entry)
     if share * BLOCK_R >= adapter_rank:
         return
@@ -178,7 +178,8 @@ def shrink(
     """batch.planes(group) <- x A^T for the modules of a group, by adapter; one launch.
 
     x is [tokens, in] with rows that are contiguous and 16-byte aligned, for the tokens that
-    `prepare_lora` sorted. No adapter's rank in this layer may exceed `batch.max_rank`.
+    `prepare_lora` sorted. No adapter's rank in this layer may exceed `batch.max_rank`: what does
+    not fit into a module's columns is left out, since the device cannot raise.
     """
     kernel, blocks, grid, options = _launch(batch, group)
     kernel[grid](

@@ -99,6 +99,7 @@ class Bench:
             block_tokens=block_tokens,
             adapters=max(1, sum(wanted.values())),
             max_adapter_pages=max(adapter_pages.values(), default=1),
+            max_rank=max_rank,
             dtype=self.dtype,
             device=self.device,
         )

@@ -57,7 +57,9 @@ def test_a_quick_run_on_the_cpu_measures_everything_and_writes_the_files(
     assert not (tmp_path / "failures.txt").exists()
     told = capsys.readouterr().out
     assert (tmp_path / "bars.txt").read_text() in told
-    assert "here they say nothing" in told
+    assert "here they say nothing" in (tmp_path / "bars.txt").read_text()
+    assert told.count("not judged") == 6
+    assert "NOT MET" not in told
     assert "left out" not in told
 
 
@@ -111,7 +113,18 @@ def test_the_shape_comes_from_a_config_json(tmp_path: Path) -> None:
     path.write_text(json.dumps(config))
     shape = command.read_shape(path)
     assert (shape.head_dim, shape.num_key_value_heads, shape.num_hidden_layers) == (16, 4, 3)
-    assert command.parse(["--device", "cpu", "--config", str(path)]).name == tmp_path.name
+    arguments = ["--device", "cpu", "--config", str(path), "--out", str(tmp_path)]
+    assert command.parse(arguments).name == tmp_path.name
+
+
+def test_null_in_a_config_json_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    config = dict.fromkeys(("num_key_value_heads", "head_dim", "rope_theta", "attention_bias"))
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3}
+    path.write_text(json.dumps(config | sizes | {"num_attention_heads": 4, "vocab_size": 100}))
+    shape = command.read_shape(path)
+    assert (shape.head_dim, shape.num_key_value_heads, shape.rope_theta) == (16, 4, 10_000.0)
+    assert shape.attention_bias is False
 
 
 @pytest.mark.parametrize(
@@ -133,6 +146,77 @@ def test_a_model_that_is_none_is_refused_in_a_sentence(
     with pytest.raises(SystemExit):
         command.parse(["--device", "cpu", *(each.format(config=config) for each in arguments)])
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("[]", "it is not a JSON object"),
+        ("3", "it is not a JSON object"),
+        ('{"hidden_size": "64"}', "hidden_size must be a whole number, not '64'"),
+        ('{"num_hidden_layers": true}', "num_hidden_layers must be a whole number, not True"),
+        ('{"head_dim": 64.5}', "head_dim must be a whole number, not 64.5"),
+        ('{"num_attention_heads": [4]}', "num_attention_heads must be a whole number, not [4]"),
+        ('{"num_key_value_heads": 0}', "num_key_value_heads must be at least 1, not 0"),
+        (
+            '{"num_attention_heads": 0, "num_key_value_heads": 1, "head_dim": 16}',
+            "num_attention_heads must be at least 1, not 0",
+        ),
+        ('{"num_attention_heads": 128, "num_key_value_heads": 8}', "head_dim must be at least 1"),
+        ('{"rope_theta": "1e4"}', "rope_theta must be a number, not '1e4'"),
+        ('{"attention_bias": "no"}', "attention_bias must be true or false, not 'no'"),
+        ("{", "Expecting property name"),
+    ],
+)
+def test_a_config_json_that_is_none_is_refused_in_a_sentence(
+    config: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3}
+    sizes |= {"num_attention_heads": 4, "vocab_size": 100}
+    if config.startswith('{"'):
+        config = json.dumps(sizes | json.loads(config))
+    path = tmp_path / "config.json"
+    path.write_text(config)
+    with pytest.raises(SystemExit) as refused:
+        command.parse(["--device", "cpu", "--config", str(path)])
+    assert refused.value.code == 2
+    assert f"--config {path}: {told}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("budget", ["-1", "nan", "-inf", "soon"])
+def test_a_budget_that_is_no_time_is_refused_in_a_sentence(
+    budget: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        command.parse(["--device", "cpu", f"--budget={budget}"])
+    assert refused.value.code == 2
+    told = f"argument --budget: must be 0 or more seconds, not {budget}"
+    assert capsys.readouterr().err.endswith(told + "\n")
+
+
+@pytest.mark.parametrize("below", ["", "below", "a/b"])
+def test_a_folder_that_cannot_be_written_to_is_refused_in_a_sentence(
+    below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / below
+    with pytest.raises(SystemExit) as refused:
+        command.parse(["--device", "cpu", "--quick", "--out", str(out)])
+    assert refused.value.code == 2
+    assert f"error: --out {out}: " in capsys.readouterr().err
+
+
+def test_a_folder_without_leave_to_write_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(command, "TemporaryFile", refuse)
+    with pytest.raises(SystemExit) as refused:
+        command.main(["--device", "cpu", "--quick", "--out", str(tmp_path)])
+    assert refused.value.code == 2
+    assert f"error: --out {tmp_path}: Permission denied\n" in capsys.readouterr().err
 
 
 # --- counting ---------------------------------------------------------------------------
@@ -268,7 +352,7 @@ def test_bars_are_met_not_met_or_not_measured() -> None:
         for group in GROUPS
     ]
     steps = [measured_step(1, 1.5 * 13.0), measured_step(8, 1.51 * 13.0)]
-    bars = {bar.what: bar for bar in judge([*steps, *groups], FACTS, FULL)}
+    bars = {bar.what: bar for bar in judge([*steps, *groups], FACTS, FULL, judged=True)}
     assert len(bars) == 4 + 2 * 4
     step = "LoRA of a decode step, {}: time over floor"
     layer = "a layer's LoRA, {}: torch's {} over the kernels"
@@ -280,6 +364,13 @@ def test_bars_are_met_not_met_or_not_measured() -> None:
     loop = bars[layer.format("8 adapters", LOOP)]
     assert (loop.measured, loop.asked, loop.verdict) == (pytest.approx(4.99), ">= 5 x", "NOT MET")
 
+    # On a CPU, or of tiny sizes, what is measured is shown and not judged.
+    bars = {bar.what: bar for bar in judge([*steps, *groups], FACTS, FULL, judged=False)}
+    assert bars[step.format("1 adapter")].verdict == "not judged"
+    assert bars[step.format("8 adapters")].verdict == "not judged"
+    assert bars[step.format("8 adapters")].measured == pytest.approx(1.51)
+    assert bars[step.format("32 adapters")].verdict == "not measured"
+
     # A layer of which a group is missing is not judged.
-    bars = {bar.what: bar for bar in judge(groups[1:], FACTS, FULL)}
+    bars = {bar.what: bar for bar in judge(groups[1:], FACTS, FULL, judged=True)}
     assert {bar.verdict for bar in bars.values()} == {"not measured"}

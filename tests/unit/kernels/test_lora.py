@@ -128,6 +128,47 @@ def test_shrink_leaves_the_sums_in_planes_by_module_and_rank(ops: ModuleType) ->
             torch.testing.assert_close(planes[place, : len(sums)], sums, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("max_rank", [1, 16, 40])
+@pytest.mark.parametrize("spare_tokens", [0, PREFILL], ids=["decode", "prefill"])
+def test_ranks_above_the_batch_s_write_to_no_columns_but_their_own(
+    spare_tokens: int, max_rank: int
+) -> None:
+    pool, generator = random_pool(WIDE, 2, 0, torch.float32, seed=3)
+    ranks = [100] * (2 * len(MODULES))
+    large = [random_adapter(WIDE, ranks, generator, torch.float32) for _ in range(2)]
+    pool = make_pool(WIDE, large, torch.float32, DEVICE, generator)
+    slots = [1, 0, 1]
+    batch = new_batch(len(slots) + spare_tokens, pool, max_rank)
+    after = batch.planes("qkv").numel()
+    batch.partial = torch.full((after + 1000,), float("nan"), device=DEVICE)
+    x = torch.randn(3, batch.cuts["qkv"].inner, generator=generator).to(DEVICE)
+    triton_ops.prepare_lora(torch.tensor(slots, dtype=torch.int32, device=DEVICE), batch)
+    triton_ops.shrink(x, pool.pages, pool.tables, batch, 0, "qkv")
+    assert batch.partial[after:].isnan().all()
+    planes = batch.planes("qkv")
+    assert planes[:, len(slots) :].isnan().all()
+    expected = partial_sums(x, pool.group(0, "qkv"), slots)
+    columns = batch.rank_columns
+    for place, token in enumerate(batch.order.tolist()[: len(slots)]):
+        for module, sums in enumerate(expected[token]):
+            assert sums is not None
+            own = planes[:, place, module * columns :][:, :columns].double().sum(0).cpu()
+            torch.testing.assert_close(own, sums[:columns], rtol=1e-4, atol=1e-4)
+
+
+def test_torch_refuses_ranks_above_the_batch_s_and_writes_nothing() -> None:
+    pool, generator = random_pool(WIDE, 1, 0, torch.float32, seed=3)
+    ranks = [4, 17, *[4] * (2 * len(MODULES) - 2)]
+    adapter = random_adapter(WIDE, ranks, generator, torch.float32)
+    pool = make_pool(WIDE, [adapter], torch.float32, DEVICE, generator)
+    batch = new_batch(1, pool, 16)
+    torch_ops.prepare_lora(torch.zeros(1, dtype=torch.int32, device=DEVICE), batch)
+    x = torch.randn(1, batch.cuts["qkv"].inner, generator=generator).to(DEVICE)
+    with pytest.raises(ValueError, match="rank 17, but the batch was made for at most 16"):
+        torch_ops.shrink(x, pool.pages, pool.tables, batch, 0, "qkv")
+    assert batch.partial.isnan().all()
+
+
 @backends
 def test_tokens_without_adapter_keep_every_bit(ops: ModuleType) -> None:
     pool, generator = random_pool(ODD, 1, 16, DTYPES[1], seed=1)

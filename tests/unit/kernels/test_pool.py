@@ -209,6 +209,22 @@ def test_an_adapter_packed_for_another_pool_is_refused(device: torch.device) -> 
     pool.check()
 
 
+def test_an_adapter_of_a_higher_rank_than_the_pool_s_is_refused_and_nothing_changes(
+    device: torch.device,
+) -> None:
+    pool = make_pool(device, pages=256, max_rank=2)
+    one_module = LoraModule(torch.ones(3, 48), torch.ones(64, 3), scale=1.0)
+    weights = make_weights(rank=1) | {(1, "q_proj"): one_module}
+    with pytest.raises(ValueError, match=r"^rank 3; an adapter may have at most 2$"):
+        pool.load(pack_adapter(SHAPE, weights, torch.float16))
+    assert pool.accounts.free == 256
+    pool.check()
+    slot = pool.load(make_adapter(rank=2))
+    pool.load(pack_adapter(SHAPE, {}, torch.float16))
+    pool.unload(slot)
+    pool.check()
+
+
 def test_an_adapter_without_modules_is_resident_and_takes_no_page(device: torch.device) -> None:
     pool = make_pool(device, pages=256)
     slot = pool.load(pack_adapter(SHAPE, {}, torch.float16))
