@@ -41,6 +41,7 @@ bench: $(DEV)
 gpu:
 	@mkdir -p $(GPU_OUT)
 	@$(GPU_PYTHON) -m pytest -q tests/unit/kernels --confcutdir tests/unit/kernels
+	@$(GPU_PYTHON) -m pytest -q tests/unit/engine --confcutdir tests/unit/engine
 	@$(GPU_PYTHON) -m kernels.benchmark --model $(GPU_MODEL) --out $(GPU_OUT)
 	@$(GPU_PYTHON) -m simlora calibrate --device cuda --model $(GPU_MODEL) --out $(GPU_OUT)/$(GPU_MODEL).json
 

@@ -15,6 +15,7 @@ from simlora.cli.errors import exit_code
 # `simlora --help` and a small command never pay for the libraries of a large one.
 _COMMANDS = {
     "run": "Simulate a scenario, print a summary and write a result directory.",
+    "compare": "Compare scenarios on the same requests, and tell which differences are real.",
     "trace": "Make, import and look at traces.",
     "calibrate": "Fit a timing profile to measurements of a server.",
     "validate": "Judge predictions against measurements of real servers.",

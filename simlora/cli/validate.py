@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from simlora.cli.progress import counting
 from simlora.errors import UserError
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ def _by_recipe(
     for warning in scaling_warnings(profiles):
         _warn(warning)
     started_s = time.perf_counter()
-    with _progress(len(runs)) as progress:
+    with counting(len(runs)) as progress:
         outcomes = predict_runs(runs, settings, jobs, progress)
     wall_s = time.perf_counter() - started_s
     figures = fidelity(outcomes, settings, str(path), wall_s)
@@ -233,18 +232,3 @@ def _print(parts: list[Table]) -> None:
         if index:
             console.print()
         console.print(part)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None] | None]:
-    """A bar over runs on stderr; nothing at all where stderr is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("runs", total=total)
-        yield lambda done: bar.update(task, completed=done)

@@ -47,16 +47,15 @@ class Engine:
         self.device = pool.pages.device
         self.ops = backend_for(self.device)
         self.model = Model(shape, weights, pool, self.ops, limits.max_model_len)
-        max_blocks = -(-limits.max_model_len // pool.block_tokens)
-        self._workspace = self.ops.decode_workspace(
-            limits.max_num_seqs, shape, max_blocks, pool.block_tokens, self.device
-        )
         self._buffer = InputBuffer(
             limits.max_num_seqs,
             max(limits.max_num_batched_tokens, limits.max_num_seqs),
-            max_blocks,
+            -(-limits.max_model_len // pool.block_tokens),
             pool.block_tokens,
             self.device,
+        )
+        self._workspace = self.ops.decode_workspace(
+            limits.max_num_seqs, shape, self._buffer.max_blocks, pool.block_tokens, self.device
         )
         self._lora_batches: dict[int, LoraBatch] = {}
         on_gpu = self.device.type == "cuda"

@@ -81,7 +81,7 @@ class InputBuffer:
         size = 4 * tokens + 3 * sequences + 1 + sequences * max_blocks + 8 * ALIGNED
         self._host = torch.zeros(size, dtype=torch.int32, pin_memory=device.type == "cuda")
         self._device = torch.zeros_like(self._host, device=device)
-        self._max_blocks = max_blocks
+        self.max_blocks = max_blocks
         self._block_tokens = block_tokens
 
     def fill(
@@ -97,7 +97,7 @@ class InputBuffer:
         places, end = self._places(rows, len(prefills), tokens)
         host = self._host.numpy()
         to = {name: host[place] for name, place in places.items()}
-        tables = to["block_table"].reshape(-1, self._max_blocks)
+        tables = to["block_table"].reshape(-1, self.max_blocks)
         if rows > len(decodes):
             for name in ("token", "position", "context", "last"):
                 to[name][:rows].fill(0)
@@ -115,7 +115,7 @@ class InputBuffer:
         to["query_start"][len(prefills)] = tokens - rows
         self._device[:end].copy_(self._host[:end], non_blocking=True)
         parts = {name: self._device[place] for name, place in places.items()}
-        parts["block_table"] = parts["block_table"].view(-1, self._max_blocks)
+        parts["block_table"] = parts["block_table"].view(-1, self.max_blocks)
         return StepInputs(decodes=rows, prefills=len(prefills), **parts)
 
     def _places(self, decodes: int, prefills: int, tokens: int) -> tuple[dict[str, slice], int]:
@@ -129,7 +129,7 @@ class InputBuffer:
             "context": sequences,
             "last": sequences,
             "query_start": prefills + 1,
-            "block_table": sequences * self._max_blocks,
+            "block_table": sequences * self.max_blocks,
         }
         places, start = {}, 0
         for name, size in sizes.items():

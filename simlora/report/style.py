@@ -63,8 +63,15 @@ _STYLE: Any = {
 
 
 def styled() -> Any:
-    """A context in which figures are made and drawn."""
+    """A context in which figures are made and drawn, to become part of a page."""
     return rc_context(_STYLE)
+
+
+def styled_alone() -> Any:
+    """A context in which figures are made and drawn that stand for themselves: dark on white."""
+    own = {_INK: "#1d2430", _FAINT: "#c9ced6"}
+    style = {key: own.get(str(value), value) for key, value in _STYLE.items()}
+    return rc_context(style | {"savefig.facecolor": "#ffffff"})
 
 
 def new_figure(height_in: float = 3.0) -> Figure:

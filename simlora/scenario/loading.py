@@ -57,8 +57,11 @@ def load_scenario(
     return _build(data, overrides or {}, locate, option)
 
 
-def with_place(error: UserError, path: str | Path, overrides: Iterable[str] = ()) -> UserError:
-    """The same mistake with file and line, if its sentence begins with a field of the scenario.
+def with_place(
+    error: UserError, path: str | Path, overrides: Iterable[str] = (), option: str = "--set "
+) -> UserError:
+    """The same mistake with file and line, if its sentence begins with a field of the scenario,
+    or with `option` if the field is one of the overrides'.
 
     For what shows only when the simulator is built: a policy's name, a model that does not fit.
     """
@@ -66,7 +69,7 @@ def with_place(error: UserError, path: str | Path, overrides: Iterable[str] = ()
     if field.partition(".")[0] not in Scenario.model_fields:
         return error
     if any(field == key or field.startswith(f"{key}.") for key in overrides):
-        return UserError(f"--set {error}")
+        return UserError(f"{option}{error}")
     _, lines = yamltext.parse(_read(Path(path)), str(path))
     known = {dotted(place): line for place, line in lines.items()}
     while field not in known:

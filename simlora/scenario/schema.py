@@ -205,6 +205,8 @@ class Engine(Strict):
     """One replica's engine; the fields are named after vLLM's flags.
 
     `preset` sets the defaults of the other fields to what a server does (see `presets.py`).
+    `adapter_loading`: whether steps go on while an adapter is loaded, or the engine copies it (and
+    reads it, if it is on local disk only) between two steps.
     """
 
     preset: Literal["simlora", "vllm-0.8.5", "vllm-0.5.0", "s-lora"] = "simlora"
@@ -227,10 +229,21 @@ class Engine(Strict):
 # --- adapters -------------------------------------------------------------------------------
 
 
+Eviction = Annotated[
+    str,
+    Field(
+        description="2q, arc, fifo, gdsf, lfu, lfuda, lru, lru-K (lru-2; lru-k is the same), "
+        "s3-fifo, sieve, sla-aware, slru, ttl or ttl-SECONDS, w-tinylfu, or the dotted path "
+        "package.module:Class of your own; with +priority at the end, adapters of tiers with less "
+        "weight go first."
+    ),
+]
+
+
 class HotTier(Strict):
     """Adapters in GPU memory. Adapters of `pinned_tiers` are never evicted once loaded."""
 
-    eviction: str = "lru"
+    eviction: Eviction = "lru"
     pinned_tiers: list[Name] = Field(default_factory=list)
     max_adapters: PositiveInt | None = None  # unified memory only; slots have max_loras
 
@@ -239,7 +252,7 @@ class WarmTier(Strict):
     """Host memory: `latency_s` is what the stack spends on registering a copied adapter."""
 
     capacity_gb: NonNegativeFloat = 256.0
-    eviction: str = "lru"
+    eviction: Eviction = "lru"
     latency_s: Latency = 0.005
 
 
@@ -247,7 +260,7 @@ class NvmeTier(Strict):
     """Local disk: reading and deserializing a safetensors file."""
 
     capacity_gb: NonNegativeFloat = 1000.0
-    eviction: str = "lru"
+    eviction: Eviction = "lru"
     latency_s: Latency = 0.01
     bandwidth_gbps: Gbps = 40.0
 
@@ -304,8 +317,9 @@ class Sla(Strict):
 
 
 class Tier(Strict):
-    """An SLA tier: its promised bounds are judged. `weight` and `price_usd_month` (of one tenant)
-    are carried into the result's tiers; nothing is scheduled or billed by them."""
+    """An SLA tier: its promised bounds are judged. `weight` orders the evictions of policies that
+    ask for it. It and `price_usd_month` (of one tenant) are carried into the result's tiers;
+    nothing is scheduled or billed by them."""
 
     weight: PositiveFloat = 1.0
     sla: Sla = Sla()
@@ -328,11 +342,13 @@ class Timing(Strict):
 
 class Run(Strict):
     """`warmup_s`: requests that arrive before it are simulated but not counted.
-    `fast_forward: false` is the slow step-by-step reference. `report`: write report.html."""
+    `fast_forward: false` is the slow step-by-step reference. `report`: write report.html.
+    `replications`: how many runs, on as many seeds, `compare` makes of it; `run` makes one."""
 
     warmup_s: Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)] = 0.0
     fast_forward: bool = True
     report: bool = True
+    replications: Annotated[int, Field(gt=0, le=10_000)] = 1
 
 
 class UserCatalog(Strict):

@@ -48,3 +48,8 @@ class AdapterState:
         self.last_used_s = -1.0
         self.unread = False  # its load reads the file first, see AdapterTiers.gpu_copy
         self.waiting: list[Request] = []  # requests that wait for it to become hot
+
+    @property
+    def idle(self) -> bool:
+        """Whether the adapter is in GPU memory and may be evicted from there."""
+        return self.hot == HOT and not self.running and not self.fresh and not self.pinned

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heappush
 
 from simlora.scenario.deployment import Deployment
@@ -15,7 +15,6 @@ from simlora.serving.adapter_state import (
     NOT_HOSTED,
     AdapterState,
 )
-from simlora.serving.eviction import EVICTION
 from simlora.serving.memory import MemoryPlan
 from simlora.serving.page_pool import ADAPTER, PagePool
 from simlora.serving.request import (
@@ -26,11 +25,11 @@ from simlora.serving.request import (
     Request,
 )
 from simlora.serving.tier_cache import TierCache
+from simlora.serving.tier_policies import GB, TierPolicies
+from simlora.serving.tier_stats import TierStats
 
 # The links an adapter travels over, each shared by the replica's transfers.
 NETWORK, DISK, PCIE = range(3)
-
-GB = 1e9
 
 
 @dataclass(slots=True, frozen=True)
@@ -43,17 +42,6 @@ class Transfer:
     nbytes: int
 
 
-@dataclass(slots=True)
-class TierStats:
-    """Counts since the start."""
-
-    lookups: int = 0
-    found: list[int] = field(default_factory=lambda: [0] * 5)  # by SOURCE_*
-    loads: int = 0  # into GPU memory
-    evictions: int = 0  # from GPU memory
-    loaded_bytes: int = 0
-
-
 class AdapterTiers:
     """Looks adapters up, brings them up tier by tier and evicts them.
 
@@ -61,14 +49,15 @@ class AdapterTiers:
     `backlog`, by the scheduler at step boundaries, because it competes with the KV cache.
     """
 
-    def __init__(self, deployment: Deployment, plan: MemoryPlan, pool: PagePool) -> None:
+    def __init__(
+        self, deployment: Deployment, plan: MemoryPlan, pool: PagePool, load_bytes_per_s: float
+    ) -> None:
         config = deployment.scenario.adapters
         self._config = config
         self._deployment = deployment
         self._plan = plan
         self._pool = pool
         self._states: dict[int, AdapterState] = {}
-        self._hot_policy = EVICTION.make(config.hot.eviction, field="adapters.hot.eviction")
         self._hot_limit = plan.max_hot_adapters
         self._reads_itself = deployment.scenario.engine.adapter_loading == "blocking"
         self.hot_count = 0
@@ -78,16 +67,21 @@ class AdapterTiers:
         self.backlog: list[tuple[float, int, AdapterState]] = []
         self.outbox: list[Transfer] = []  # emptied by the driver
         self.stats = TierStats()
+        policies = TierPolicies(
+            deployment,
+            plan,
+            load_bytes_per_s,
+            lambda index: index in self._warm,
+            lambda index: index in self._nvme,
+        )
+        self._hot_policy = policies.hot()
+        self._hot_miss = getattr(self._hot_policy, "on_miss", None)
+        self._hot_expired = getattr(self._hot_policy, "expired", None)
+        self._hot_bytes = policies.hot_bytes
         self._warm = TierCache(
-            config.warm.capacity_gb * GB,
-            deployment.scenario.engine.max_cpu_loras,
-            EVICTION.make(config.warm.eviction, field="adapters.warm.eviction"),
+            config.warm.capacity_gb * GB, deployment.scenario.engine.max_cpu_loras, policies.warm()
         )
-        self._nvme = TierCache(
-            config.nvme.capacity_gb * GB,
-            None,
-            EVICTION.make(config.nvme.eviction, field="adapters.nvme.eviction"),
-        )
+        self._nvme = TierCache(config.nvme.capacity_gb * GB, None, policies.nvme())
         self._fill_initial_tiers(deployment)
 
     def _fill_initial_tiers(self, deployment: Deployment) -> None:
@@ -97,7 +91,7 @@ class AdapterTiers:
             for adapter in deployment.adapters:
                 if not tier.has_room(adapter.nbytes):
                     break
-                tier.insert(adapter.index, adapter.nbytes, 0.0, _anything)
+                tier.insert(adapter.index, adapter.nbytes, 0.0)
                 if tier is self._warm:
                     self.state(adapter.index).host = HOSTED
 
@@ -126,10 +120,17 @@ class AdapterTiers:
     def look_up(self, request: Request, now: float) -> AdapterState:
         """Count an access and note on `request` where its adapter was found."""
         state = self.state(request.adapter)
+        if self._hot_expired is not None and state.idle and self._hot_expired(state.index, now):
+            self.evict(state)
         if state.hot != ABSENT:
             self._hot_policy.on_access(state.index, now)
+        elif self._hot_miss is not None:
+            self._hot_miss(state.index, now)
         state.last_used_s = now
-        in_host = self._warm.access(state.index, now)
+        was_in_host = state.index in self._warm
+        in_host = self._warm.access(state.index, now, self._may_leave_host)
+        if was_in_host and not in_host:  # its time there is over
+            state.host = NOT_HOSTED
         if state.hot == HOT:
             source = SOURCE_HOT
         elif in_host or state.host == HOSTED:
@@ -175,7 +176,7 @@ class AdapterTiers:
         """The adapter has come into host memory (and, read from the store, onto the disk)."""
         state.host = HOSTED
         if state.index not in self._nvme:
-            self._nvme.insert(state.index, state.nbytes, now, _anything)
+            self._nvme.insert(state.index, state.nbytes, now)
         evicted = self._warm.insert(state.index, state.nbytes, now, self._may_leave_host)
         for index in evicted or ():
             self.state(index).host = NOT_HOSTED
@@ -217,7 +218,7 @@ class AdapterTiers:
         self.loading_count += 1
         self.stats.loads += 1
         self.stats.loaded_bytes += state.nbytes
-        self._hot_policy.on_insert(state.index, state.nbytes, now)
+        self._hot_policy.on_insert(state.index, self._hot_bytes(state.index), now)
 
     def gpu_copy(self, state: AdapterState) -> Transfer:
         """The copy of a reserved adapter from host to GPU memory; a blocking engine reads what is
@@ -257,7 +258,7 @@ class AdapterTiers:
             return None
         for index in self._hot_policy.victims():
             state = self._states[index]
-            if state.hot == HOT and not state.running and not state.fresh and not state.pinned:
+            if state.idle:
                 return state
         return None
 
@@ -288,15 +289,9 @@ class AdapterTiers:
     def check(self) -> None:
         """Raises AssertionError unless counts, pages and states agree."""
         resident = [s for s in self._states.values() if s.hot != ABSENT]
-        idle = [
-            s for s in resident if s.hot == HOT and not s.running and not s.fresh and not s.pinned
-        ]
+        idle = [state for state in resident if state.idle]
         assert len(resident) == self.hot_count
         assert sum(s.pages for s in resident) == self._pool.held[ADAPTER]
         assert (sum(s.pages for s in idle), len(idle)) == (self.idle_pages, self._idle_count)
         assert self._hot_limit is None or self.hot_count <= self._hot_limit
         assert sum(s.hot == LOADING for s in resident) == self.loading_count
-
-
-def _anything(_: int) -> bool:
-    return True

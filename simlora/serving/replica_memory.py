@@ -18,11 +18,17 @@ RECLAIM_SHARE = 1 / 256
 class ReplicaMemory:
     """Gives pages to the batch, and takes them from what is only cached when they run out."""
 
-    def __init__(self, deployment: Deployment, plan: MemoryPlan, prefix_block_tokens: int) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        plan: MemoryPlan,
+        prefix_block_tokens: int,
+        load_bytes_per_s: float,
+    ) -> None:
         caching = deployment.scenario.engine.prefix_cache
         self.plan = plan
         self.pool = PagePool(plan.pool_pages)
-        self.tiers = AdapterTiers(deployment, plan, self.pool)
+        self.tiers = AdapterTiers(deployment, plan, self.pool, load_bytes_per_s)
         self.prefix: PrefixCache | None = None
         self.node_blocks = prefix_block_tokens // plan.block_tokens
         if caching.enabled:

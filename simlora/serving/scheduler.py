@@ -34,9 +34,10 @@ class BatchScheduler:
         log: StepLog,
         finished: list[Request],
         prefix_block_tokens: int,
+        load_bytes_per_s: float,
     ) -> None:
         engine = deployment.scenario.engine
-        self.memory = ReplicaMemory(deployment, plan, prefix_block_tokens)
+        self.memory = ReplicaMemory(deployment, plan, prefix_block_tokens, load_bytes_per_s)
         self.tiers = self.memory.tiers
         self.shape = BatchShape()
         self.decodes = DecodeSet(plan.block_tokens, self.shape)

@@ -72,6 +72,7 @@ class Simulation:
                     recorder.add_replica(),
                     recorder.pending,
                     traffic.prefix_block_tokens,
+                    bytes_per_s,
                 )
                 self.plans.append(plan)
                 self.replicas.append(

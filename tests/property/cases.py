@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 from simlora.scenario.deployment import Deployment, expand
 from simlora.scenario.schema import Scenario
+from simlora.serving.eviction import EVICTION
 from simlora.serving.memory import plan_memory
 from simlora.workload.blocks import Traffic
 from tests.simulating import arrays_traffic, small_scenario, with_pool
 
+# In these short runs a time to live must be short to end, and K small to matter.
+EVICTION_NAMES = ["lru", *(name for name in EVICTION.names() if name != "lru"), "ttl-0.2", "ttl-2"]
+EVICTION_NAMES += [f"{name}+priority" for name in ("lru", "2q", "sieve", "gdsf", "ttl-0.2")]
 ROOTS = 3  # system prompts, shared across tenants so that isolation has something to keep apart
 
 
@@ -29,6 +33,7 @@ class Load:
     most_output_tokens: int
     prefix_block_tokens: int
     hashed: bool
+    tail_s: float  # from the last arrival to the end
 
     def traffic(self, deployment: Deployment) -> Traffic:
         """The requests for these tenants; some are longer than a request may be."""
@@ -57,7 +62,7 @@ class Load:
             prompt,
             output,
             hashes,
-            duration_s=float(arrival_s[-1]) + 0.05,
+            duration_s=float(arrival_s[-1]) + self.tail_s,
             prefix_block_tokens=self.prefix_block_tokens,
         )
 
@@ -111,6 +116,8 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
         "store": {"latency_s": 0.02},
         "hot": {},
     }
+    for tier in ("hot", "warm", "nvme"):
+        adapters.setdefault(tier, {})["eviction"] = draw(st.sampled_from(EVICTION_NAMES))
     if adapters["cold_start"] != "wait" and not adapters["warm"]["capacity_gb"]:
         adapters["warm"]["capacity_gb"] = 0.003
     limit = draw(st.sampled_from([None, 1, 2, 4]))
@@ -140,11 +147,12 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
         engine=engine,
         adapters=adapters,
         tenants=tenants,
+        tiers={"gold": {"weight": 10.0}},
         gateway=gateway,
         fleet=[{"gpu": "mini", "replicas": draw(st.sampled_from([1, 1, 2, 3]))}],
         workload={
             "rate_rps": 1.0,
-            "on_end": draw(st.sampled_from(["drain", "drain", "discard"])),
+            "on_end": draw(st.sampled_from(["drain", "discard"])),
         },
     )
     scenario = _short_of_memory(scenario, draw(st.sampled_from([0.2, 0.0, 1.0, 4.0, None])))
@@ -157,6 +165,7 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
         most_output_tokens=draw(st.sampled_from([200, 40, 2])),
         prefix_block_tokens=block * draw(st.sampled_from([1, 4])),
         hashed=draw(st.booleans()),
+        tail_s=draw(st.sampled_from([0.05, 0.002])),
     )
     return Case(scenario, load)
 

@@ -191,7 +191,7 @@ def test_sharing_by_mistake_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_batch_keeps_within_its_slots_sequences_and_tokens() -> None:
     full: Counter[str] = Counter()
 
-    @settings(max_examples=120)
+    @settings(max_examples=200)
     @given(cases())
     def within(case: Case) -> None:
         engine, hot = case.scenario.engine, case.scenario.adapters.hot

@@ -1,9 +1,7 @@
 """Eviction policies: which resident adapter goes when room is needed."""
 
-from simlora.serving.eviction.base import EvictionPolicy
+from simlora.serving.eviction.base import EvictionPolicy, PolicyContext
 from simlora.serving.eviction.lru import LRU
-from simlora.serving.registry import Registry
+from simlora.serving.eviction.names import EVICTION, make_policy
 
-EVICTION: Registry[EvictionPolicy] = Registry("adapters.hot.eviction", EvictionPolicy, {"lru": LRU})
-
-__all__ = ["EVICTION", "LRU", "EvictionPolicy"]
+__all__ = ["EVICTION", "LRU", "EvictionPolicy", "PolicyContext", "make_policy"]

@@ -6,7 +6,8 @@ Pages, blocks and slots are taken in no order, and sequences that grow together 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from kernels.shapes import MODULES, ModelShape
 from simlora.engine.engine import Engine, Limits
 from simlora.engine.model import Model
 from simlora.engine.step_inputs import SequenceStep, StepInputs
-from simlora.engine.weights import ModelWeights, random_weights
+from simlora.engine.weights import LayerWeights, ModelWeights, random_weights
 from simlora.serving.page_pool import PagePool
 from tests.unit.engine.reference_model import Adapter, greedy
 
@@ -30,6 +31,8 @@ MAX_RANK = 40
 BASE: Adapter = {}
 
 CPU = torch.device("cpu")
+# On a GPU the engine runs the Triton kernels and CUDA graphs; the reference stays on the CPU.
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TINY = ModelShape(
     hidden_size=48,
     intermediate_size=80,
@@ -62,16 +65,24 @@ def same_rank(shape: ModelShape, rank: int, seed: int) -> Adapter:
     return make_adapter(shape, [rank] * len(MODULES) * shape.num_hidden_layers, seed)
 
 
-class Recording(Model):
-    """A model that keeps the logits of the last step."""
+# Every second module of one, a few of another, all of the rest; none of the same rank.
+PARTIAL = make_adapter(TINY, [3, 0] * len(MODULES), seed=1)
+ATTENTION = make_adapter(TINY, [16, 0, 7, 1, 0, 0, 0, 0, 0, 40, 0, 0, 0, 0], seed=2)
+ADAPTERS = (PARTIAL, ATTENTION, same_rank(TINY, 17, seed=3), same_rank(TINY, 1, seed=4))
 
-    said: Tensor
+
+class Recording(Model):
+    """A model that keeps the logits of the last step, in the same place each time: a CUDA graph
+    runs no Python, but it repeats the copy."""
+
+    said: Tensor  # [max_num_seqs, vocabulary]
 
     def logits(
         self, inputs: StepInputs, lora: LoraBatch | None, workspace: Tensor, max_query_len: int
     ) -> Tensor:
-        self.said = super().logits(inputs, lora, workspace, max_query_len)
-        return self.said
+        logits = super().logits(inputs, lora, workspace, max_query_len)
+        self.said[: len(logits)].copy_(logits)
+        return logits
 
 
 @dataclass(eq=False)
@@ -92,7 +103,7 @@ class Served:
 
 
 class Service:
-    """An engine, its pool and `adapters`, all resident."""
+    """An engine on `DEVICE`, its pool and `adapters`, all resident."""
 
     def __init__(
         self,
@@ -102,30 +113,33 @@ class Service:
         tied: bool = False,
         seed: int = 0,
         max_num_seqs: int = 8,
+        max_model_len: int = MAX_MODEL_LEN,
     ) -> None:
         self.shape = shape
         self.adapters = list(adapters)
         self.weights = uneven_norms(random_weights(shape, torch.float32, CPU, tied=tied, seed=seed))
-        packed = [pack_adapter(shape, adapter, torch.float32) for adapter in adapters]
-        blocks = max_num_seqs * MAX_MODEL_LEN // BLOCK_TOKENS
+        self.packed = [pack_adapter(shape, adapter, torch.float32) for adapter in adapters]
+        blocks = max_num_seqs * -(-max_model_len // BLOCK_TOKENS)
         block_pages = 2 * shape.num_hidden_layers * BLOCK_TOKENS
         self.pool = DevicePool(
             shape,
-            PagePool(blocks * block_pages + sum(len(each.pages) for each in packed) + 3),
+            PagePool(blocks * block_pages + sum(len(each.pages) for each in self.packed) + 3),
             block_tokens=BLOCK_TOKENS,
-            adapters=len(packed) + 2,
-            max_adapter_pages=max((len(each.pages) for each in packed), default=1),
+            adapters=len(self.packed) + 2,
+            max_adapter_pages=max((len(each.pages) for each in self.packed), default=1),
             dtype=torch.float32,
-            device=CPU,
+            device=DEVICE,
         )
         self.pool.pages.fill_(torch.nan)
         generator = np.random.default_rng(seed)
         for free in (self.pool._free_pages, self.pool._free_blocks, self.pool._free_slots):
             generator.shuffle(free.ids)
-        self.slots = [self.pool.load(each) for each in packed]
-        limits = Limits(max_num_seqs, max_num_seqs * MAX_MODEL_LEN, MAX_MODEL_LEN, MAX_RANK)
-        self.engine = Engine(shape, self.weights, self.pool, limits)
-        self.model = Recording(shape, self.weights, self.pool, self.engine.ops, MAX_MODEL_LEN)
+        self.slots = [self.pool.load(each) for each in self.packed]
+        limits = Limits(max_num_seqs, max_num_seqs * max_model_len, max_model_len, MAX_RANK)
+        weights = moved(self.weights, DEVICE)
+        self.engine = Engine(shape, weights, self.pool, limits)
+        self.model = Recording(shape, weights, self.pool, self.engine.ops, max_model_len)
+        self.model.said = torch.full((max_num_seqs, shape.vocab_size), torch.nan, device=DEVICE)
         self.engine.model = self.model
 
     def add(self, prompt_tokens: int, adapter: int | None = None, seed: int = 0) -> Served:
@@ -144,12 +158,16 @@ class Service:
         sequences = [*decodes, *(each for each, _ in prefills)]
         assert following.shape == (len(sequences),)
         for sequence, part, token, said in zip(
-            sequences, [*work, *chunks], following.tolist(), self.model.said, strict=False
+            sequences,
+            [*work, *chunks],
+            following.tolist(),
+            self.model.said[: len(sequences)].to(CPU, copy=True),
+            strict=True,
         ):
             sequence.computed += len(part.tokens)
             if not sequence.waiting:
                 sequence.tokens.append(token)
-                sequence.logits.append(said.clone())
+                sequence.logits.append(said)
 
     def generate(self, sequence: Served, count: int) -> None:
         """Compute the prompt, and then alone what makes `count` tokens."""
@@ -171,12 +189,15 @@ class Service:
 
     def rows_of(self, sequence: Served, positions: range) -> set[int]:
         """The pool's pages that hold K and V of these tokens."""
+        block_pages = self.pool.block_pages.cpu()
         return {
-            int(page)
+            page
             for position in positions
-            for page in self.pool.block_pages[
+            for page in block_pages[
                 sequence.blocks[position // BLOCK_TOKENS], :, :, position % BLOCK_TOKENS
-            ].flatten()
+            ]
+            .flatten()
+            .tolist()
         }
 
     def part(self, sequence: Served, tokens: list[int]) -> SequenceStep:
@@ -189,8 +210,8 @@ class Service:
 
 
 def assert_close(actual: Tensor, expected: Tensor) -> None:
-    """float32 against float64; NaN is close to nothing."""
-    assert (actual.double() - expected).abs().max() <= 2e-5 * expected.abs().max()
+    """float32 of any device against float64; NaN is close to nothing."""
+    assert (actual.cpu().double() - expected).abs().max() <= 2e-5 * expected.abs().max()
 
 
 def uneven_norms(weights: ModelWeights) -> ModelWeights:
@@ -201,3 +222,21 @@ def uneven_norms(weights: ModelWeights) -> ModelWeights:
         layer.mlp_norm.uniform_(0.5, 1.5, generator=generator)
     weights.norm.uniform_(0.5, 1.5, generator=generator)
     return weights
+
+
+def moved(weights: ModelWeights, device: torch.device) -> ModelWeights:
+    """The same weights on a device, a tied head still tied. Those that are drawn on it would be
+    others, and with them how close the likeliest tokens are."""
+
+    def layer(of: LayerWeights) -> LayerWeights:
+        tensors: dict[str, Any] = {each.name: getattr(of, each.name) for each in fields(of)}
+        tensors |= {name: each.to(device) for name, each in tensors.items() if each is not None}
+        return LayerWeights(**tensors)
+
+    embedding = weights.embedding.to(device)
+    return ModelWeights(
+        embedding=embedding,
+        layers=[layer(each) for each in weights.layers],
+        norm=weights.norm.to(device),
+        head=embedding if weights.head is weights.embedding else weights.head.to(device),
+    )

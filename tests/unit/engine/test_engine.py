@@ -22,9 +22,11 @@ from simlora.engine.random_adapter import random_adapter
 from simlora.engine.step_inputs import InputBuffer
 from tests.unit.engine.reference_model import greedy, reference_logits
 from tests.unit.engine.serving import (
+    ADAPTERS,
     BASE,
     BLOCK_TOKENS,
-    CPU,
+    DEVICE,
+    MAX_MODEL_LEN,
     MAX_RANK,
     TINY,
     Served,
@@ -42,10 +44,6 @@ SHAPES = {
     "heads wider than the model": ModelShape(32, 160, 1, 8, 4, 32, 128, rms_norm_eps=1e-6),
     "small heads": ModelShape(80, 32, 2, 8, 4, 8, 61),
 }
-# Every second module of one, a few of another, all of the rest; none of the same rank.
-PARTIAL = make_adapter(TINY, [3, 0] * len(MODULES), seed=1)
-ATTENTION = make_adapter(TINY, [16, 0, 7, 1, 0, 0, 0, 0, 0, 40, 0, 0, 0, 0], seed=2)
-ADAPTERS = (PARTIAL, ATTENTION, same_rank(TINY, 17, seed=3), same_rank(TINY, 1, seed=4))
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -99,6 +97,16 @@ def test_every_position_up_to_the_longest_context_has_its_rotation() -> None:
     service.check(sequence)
 
 
+@pytest.mark.parametrize("limit", [500, 1000])
+def test_contexts_long_enough_to_be_split_are_attended_whole(limit: int) -> None:
+    service = Service(adapters=ADAPTERS, max_num_seqs=3, max_model_len=limit)
+    sequences = [service.add(length, 2, length) for length in (limit - 3, 260, 5)]
+    service.step([], [(each, each.waiting) for each in sequences])
+    for batch in (3, 1, 2):
+        service.step(sequences[:batch])
+    service.check(*sequences)
+
+
 def mixed(service: Service) -> list[Served]:
     """Eight sequences with all adapters and none, which join, are chunked and decode together."""
     adapters = [None, 0, 1, 2, 3, 2, None, 0]
@@ -123,6 +131,17 @@ def test_steps_of_decodes_and_chunks_with_different_adapters_are_each_sequences_
     # Blocks that lie anywhere, or this would have shown little.
     assert any(np.any(np.diff(each.blocks) != 1) for each in sequences)
     service.pool.check()
+
+
+def test_many_tokens_at_once_are_each_sequences_own() -> None:
+    service = Service(adapters=ADAPTERS)
+    sequences = [service.add(40 + i, each, i) for i, each in enumerate([0, 1, None, 2, 3, 2, 0])]
+    chunks = [(each, each.waiting) for each in sequences]
+    tokens = sum(count for _, count in chunks)
+    service.step([], chunks)
+    assert not service.engine._lora_batch(tokens).decode  # tiles of many rows
+    service.step(sequences)
+    service.check(*sequences)
 
 
 def test_what_else_is_in_the_batch_changes_no_sequence() -> None:
@@ -223,7 +242,8 @@ def test_random_models_say_what_the_reference_says(seed: int) -> None:
     service.check(*sequences)
 
 
-@settings(max_examples=40)
+# No deadline: the first examples on a GPU compile kernels.
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_any_schedule_gives_the_same_tokens(data: st.DataObject) -> None:
     service = Service(adapters=ADAPTERS)
@@ -242,6 +262,54 @@ def test_any_schedule_gives_the_same_tokens(data: st.DataObject) -> None:
         if all(len(each.tokens) == 6 for each in sequences):
             break
     service.check(*(each for each in sequences if each.tokens))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_adapters_that_come_and_go_between_steps_change_no_token(seed: int) -> None:
+    """200 steps at random. Pages of adapters become KV and the other way round, and an upload is
+    seldom over when the next step, of others, begins."""
+    adapters = [*ADAPTERS, same_rank(TINY, 29, seed=5), same_rank(TINY, 8, seed=6)]
+    service = Service(adapters=adapters)
+    rng = np.random.default_rng(seed)
+    resident = set(range(len(adapters)))
+    serving: list[Served] = []
+    finished: list[Served] = []
+    steps = uploads = 0
+    while steps < 200:
+        for adapter in rng.integers(len(adapters), size=rng.integers(4)).tolist():
+            if adapter in resident:
+                service.pool.unload(service.slots[adapter])
+            else:
+                service.slots[adapter] = service.pool.load(service.packed[adapter])
+                uploads += 1
+            resident ^= {adapter}
+        if len(serving) < service.engine.limits.max_num_seqs and rng.random() < 0.5:
+            of = int(rng.integers(-1, len(adapters)))
+            prompt = int(rng.integers(1, MAX_MODEL_LEN // 2))
+            serving.append(service.add(prompt, None if of < 0 else of, int(rng.integers(2**32))))
+        serving = [serving[i] for i in rng.permutation(len(serving))]
+        ready = [each for each in serving if each.adapter is None or each.adapter in resident]
+        picked = [each for each in ready if rng.random() < 0.8]
+        decodes = [each for each in picked if not each.waiting]
+        # About half of the steps are of decodes alone, which a GPU replays.
+        chunks = [
+            (each, int(rng.integers(1, each.waiting + 1)))
+            for each in (picked if rng.random() < 0.5 else [])
+            if each.waiting
+        ]
+        if not decodes and not chunks:
+            continue
+        service.step(decodes, chunks)
+        steps += 1
+        for each in [each for each in decodes if len(each.tokens) >= 12]:
+            service.pool.release_blocks(each.blocks, KV)
+            serving.remove(each)
+            finished.append(each)
+    service.pool.check()
+    service.check(*finished, *(each for each in serving if each.tokens))
+    assert uploads > 50
+    assert len(finished) > 30
+    assert len(service.engine._graphs) >= 4 or DEVICE.type == "cpu"
 
 
 class ReplayedStep:
@@ -301,9 +369,9 @@ def test_steps_with_chunks_may_be_padded_too(padded: int) -> None:
     service.pool.flush_tables()
     with torch.inference_mode():
         said = service.model.logits(
-            InputBuffer(8, 32, 16, BLOCK_TOKENS, CPU).fill(decodes, chunks, padded),
-            LoraBatch(tokens, len(service.pool.tables.rank), MAX_RANK, TINY, CPU),
-            torch.empty(0),
+            InputBuffer(8, 32, 16, BLOCK_TOKENS, DEVICE).fill(decodes, chunks, padded),
+            LoraBatch(tokens, len(service.pool.tables.rank), MAX_RANK, TINY, DEVICE),
+            service.engine._workspace,
             max_query_len=8,
         )
     rows = (*said[:2], *said[padded:])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from pathlib import Path
 
 import pytest
 
+from simlora.errors import UserError
 from simlora.validation.processes import run_all
 
 TASKS = 40
@@ -39,3 +41,8 @@ def test_what_has_not_begun_is_dropped_on_ctrl_c(tmp_path: Path) -> None:
     for process in multiprocessing.active_children():
         process.join(30)
     assert 1 <= len(list(tmp_path.iterdir())) < TASKS / 2
+
+
+def test_a_process_that_is_killed_is_told() -> None:
+    with pytest.raises(UserError, match="a process was killed"):
+        run_all(os._exit, [(9,), (9,)], 2)

@@ -1,0 +1,1 @@
+"""Planning: many runs of a scenario, and what they say together."""

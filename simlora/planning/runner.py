@@ -1,0 +1,131 @@
+"""Runs every variant on every seed, in several processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from simlora.errors import UserError
+from simlora.planning.metrics import Metric, figures_of
+from simlora.planning.variants import Variant
+from simlora.results.recorder import Recorder
+from simlora.scenario.deployment import Deployment, expand
+from simlora.scenario.schema import Scenario
+from simlora.sim import simulate
+from simlora.sim.simulation import Simulation
+from simlora.validation.processes import run_each
+from simlora.workload.traffic import open_traffic
+
+MOST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One replication of one variant: its figures by the metrics' keys, and a hash of its traffic
+    (arrivals, tenants, adapters and lengths)."""
+
+    variant: str
+    replication: int
+    seed: int
+    figures: dict[str, float | None]
+    traffic: str
+
+
+@dataclass(slots=True)
+class Runs:
+    """The runs that finished, by replication and then by variant."""
+
+    finished: list[Run] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def prepare(variants: Sequence[Variant]) -> list[Deployment]:
+    """Build every variant as far as can be without running it.
+
+    Raises UserError with the variant's name for what is wrong with one: a model that does not fit,
+    a policy that does not exist, a trace that cannot be read.
+    """
+    deployments = []
+    for variant in variants:
+        try:
+            deployment = expand(variant.scenario)
+            with TemporaryDirectory(prefix="simlora-") as scratch:
+                warmup_s = variant.scenario.run.warmup_s
+                recorder = Recorder(deployment, Path(scratch), warmup_s=warmup_s)
+                Simulation(deployment, open_traffic(deployment), recorder)
+        except UserError as error:
+            raise variant.explain(error) from None
+        deployments.append(deployment)
+    return deployments
+
+
+def run_variants(
+    variants: Sequence[Variant],
+    metrics: Sequence[Metric],
+    seeds: Sequence[int],
+    jobs: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Runs:
+    """Run each variant on each seed; the runs are the same for any number of `jobs`.
+
+    One replication of all variants is run before the next, so that Ctrl-C leaves whole ones.
+    `progress` is told how many runs have finished. Raises UserError with the variant's name.
+    """
+    if seeds[-1] > MOST_SEED:
+        raise UserError(f"seed: {seeds[0]} leaves no room for {len(seeds)} replications")
+    places = [(r, v) for r in range(len(seeds)) for v in range(len(variants))]
+    calls = [(variants[v].scenario, seeds[r], tuple(metrics)) for r, v in places]
+    found: dict[tuple[int, int], Run] = {}
+    runs = Runs()
+    try:
+        with closing(run_each(_run, calls, jobs)) as outcomes:
+            for index, (figures, traffic, mistake) in outcomes:
+                replication, v = places[index]
+                if mistake:
+                    raise variants[v].explain(UserError(mistake))
+                if figures is None:
+                    raise KeyboardInterrupt
+                name, seed = variants[v].name, seeds[replication]
+                found[replication, v] = Run(name, replication, seed, figures, traffic)
+                if progress is not None:
+                    progress(len(found))
+    except KeyboardInterrupt:
+        runs.interrupted = True
+    runs.finished = [found[place] for place in sorted(found)]
+    return runs
+
+
+def _run(
+    scenario: Scenario, seed: int, metrics: tuple[Metric, ...]
+) -> tuple[dict[str, float | None] | None, str, str]:
+    """Figures (None if the run was interrupted), hash of the traffic, and the user's mistake."""
+    scenario = scenario.model_copy(update={"seed": seed})
+    try:
+        result = simulate(scenario)
+        deployment = expand(scenario)
+        traffic = traffic_hash(deployment)
+    except UserError as error:
+        return None, "", str(error)
+    if result.summary["simulation"]["interrupted"]:
+        return None, "", ""
+    return figures_of(metrics, result.summary, len(deployment.tenants)), traffic, ""
+
+
+def traffic_hash(deployment: Deployment) -> str:
+    """A hash of every request: when it arrives, whose it is, for which adapter, and its lengths."""
+    digest = hashlib.blake2b(digest_size=16)
+    for block in open_traffic(deployment).blocks():
+        for column in (
+            block.arrival_s,
+            block.tenant,
+            block.adapter,
+            block.prompt_tokens,
+            block.output_tokens,
+            block.session,
+        ):
+            digest.update(column.tobytes())
+    return digest.hexdigest()

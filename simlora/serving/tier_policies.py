@@ -1,0 +1,114 @@
+"""What the eviction policies of a replica's adapter tiers are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+from simlora.scenario.deployment import Deployment
+from simlora.serving.eviction import EvictionPolicy, PolicyContext, make_policy
+from simlora.serving.memory import ELEMENT_BYTES, MemoryPlan
+
+GB = 1e9
+GIGABIT = 1e9 / 8
+
+Holds = Callable[[int], bool]  # whether a tier has an adapter
+
+
+class TierPolicies:
+    """Makes the policies of one replica. An adapter's reload time is that of an idle link.
+
+    `load_bytes_per_s` is the rate of copies from host to GPU memory; `in_warm` and `in_nvme` tell
+    from where an adapter would come back.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        plan: MemoryPlan,
+        load_bytes_per_s: float,
+        in_warm: Holds,
+        in_nvme: Holds,
+    ) -> None:
+        self._deployment = deployment
+        self._plan = plan
+        self._config = deployment.scenario.adapters
+        self._load_bytes_per_s = load_bytes_per_s
+        self._in_warm = in_warm
+        self._in_nvme = in_nvme
+        self._pinned = [name in self._config.hot.pinned_tiers for name in deployment.tier_names]
+        self._smallest = min(  # parameters of an adapter
+            (
+                deployment.model.lora_parameters(group.adapter.rank, group.adapter.targets)
+                for group in deployment.scenario.tenants
+            ),
+        )
+        self._slot_bytes = 0
+        if plan.max_hot_adapters is not None and not plan.unified:
+            self._slot_bytes = plan.slot_bytes // plan.max_hot_adapters
+
+    def hot(self) -> EvictionPolicy:
+        """Of GPU memory: slots are all alike; a pool has no fixed part for adapters."""
+        plan = self._plan
+        capacity = None if plan.unified else float(plan.slot_bytes)
+        unit = self._hot_bytes(self._smallest)
+        return self._make("hot", self._config.hot.eviction, capacity, unit, self._load_s)
+
+    def warm(self) -> EvictionPolicy:
+        """Of host memory."""
+        bounded = self._deployment.scenario.engine.max_cpu_loras is not None
+        capacity = None if bounded else self._config.warm.capacity_gb * GB
+        unit = ELEMENT_BYTES * self._smallest
+        return self._make("warm", self._config.warm.eviction, capacity, unit, self._fetch_s)
+
+    def nvme(self) -> EvictionPolicy:
+        """Of the local disk."""
+        capacity = self._config.nvme.capacity_gb * GB
+        unit = ELEMENT_BYTES * self._smallest
+        return self._make("nvme", self._config.nvme.eviction, capacity, unit, self._download_s)
+
+    def hot_bytes(self, key: int) -> int:
+        """What the adapter takes of GPU memory."""
+        return self._hot_bytes(self._deployment.adapters[key].parameters)
+
+    def _hot_bytes(self, parameters: int) -> int:
+        if not self._plan.unified:
+            return self._slot_bytes
+        return self._plan.adapter_pages(parameters) * self._plan.page_bytes
+
+    def _make(
+        self,
+        tier: str,
+        name: str,
+        capacity_bytes: float | None,
+        unit_bytes: int,
+        reload_s: Callable[[int], float],
+    ) -> EvictionPolicy:
+        context = PolicyContext(
+            capacity_bytes=capacity_bytes,
+            reload_s=reload_s,
+            weight=self._weight,
+            unit_bytes=unit_bytes,
+        )
+        return make_policy(name, context, f"adapters.{tier}.eviction")
+
+    def _bytes(self, key: int) -> int:
+        return self._deployment.adapters[key].nbytes
+
+    def _weight(self, key: int) -> float:
+        tier = self._deployment.tenants[self._deployment.adapters[key].tenant].tier
+        return inf if self._pinned[tier] else self._deployment.tiers[tier].weight
+
+    def _load_s(self, key: int) -> float:
+        copy_s = self._config.warm.latency_s + self._bytes(key) / self._load_bytes_per_s
+        return copy_s if self._in_warm(key) else copy_s + self._fetch_s(key)
+
+    def _fetch_s(self, key: int) -> float:
+        if not self._in_nvme(key):
+            return self._download_s(key)
+        nvme = self._config.nvme
+        return nvme.latency_s + self._bytes(key) / (nvme.bandwidth_gbps * GIGABIT)
+
+    def _download_s(self, key: int) -> float:
+        store = self._config.store
+        return store.latency_s + self._bytes(key) / (store.bandwidth_gbps * GIGABIT)

@@ -1,0 +1,70 @@
+"""The files of a comparison."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from simlora.errors import UserError
+from simlora.planning.compare import Comparison, as_json
+from simlora.report.comparison import html, write_comparison
+from tests.unit.planning.comparing import HITS, LOADS, TTFT, judged
+
+
+def compared() -> Comparison:
+    return judged(
+        {
+            "lru": {TTFT: [1.0, 1.1, 0.9], HITS: [0.5, 0.5, 0.5], LOADS: [5.0, 6.0, 7.0]},
+            "<new>": {TTFT: [1.5, 1.7, 1.4], HITS: [0.6, 0.61, 0.62], LOADS: [5.0, 6.0, 7.0]},
+        }
+    )
+
+
+def test_all_figures_are_written(tmp_path: Path) -> None:
+    written = write_comparison(compared(), tmp_path / "new" / "folder")
+    assert [path.name for path in written] == [
+        "comparison.json",
+        "comparison.parquet",
+        "comparison.html",
+        "comparison.png",
+    ]
+    assert json.loads(written[0].read_text()) == as_json(compared())
+    table = pd.read_parquet(written[1])
+    assert len(table) == 2 * 3 * 3
+    assert list(table.columns) == ["variant", "replication", "seed", "metric", "unit", "value"]
+    row = table[(table.variant == "<new>") & (table.replication == 1) & (table.metric == TTFT)]
+    assert row[["seed", "value"]].to_numpy().tolist() == [[8, 1.7]]
+    assert written[3].read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_is_self_contained_and_escaped() -> None:
+    text = html(compared())
+    assert "<svg" in text
+    assert "<new>" not in text
+    assert "&lt;new&gt;" in text
+    assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", text)
+    assert "no difference shown" not in re.sub(r"<figcaption>.*?</figcaption>|<p.*?</p>", "", text)
+    assert "The same in all variants: adapter loads 6.00." in text
+
+
+@pytest.mark.parametrize("figures", [{TTFT: [1.0]}, {TTFT: [1.0, 1.0]}, {TTFT: [0.0, 2.0]}])
+def test_little_to_show_is_no_mistake(figures: dict[str, list[float]], tmp_path: Path) -> None:
+    write_comparison(judged({"a": figures, "b": figures}), tmp_path)
+
+
+def test_without_a_whole_replication_there_is_no_page(tmp_path: Path) -> None:
+    write_comparison(compared(), tmp_path)
+    partial = judged({"a": {TTFT: [1.0, 2.0]}, "b": {}, "c": {TTFT: [1.0]}}, interrupted=True)
+    written = write_comparison(partial, tmp_path)
+    assert [path.name for path in written] == ["comparison.json", "comparison.parquet"]
+    assert len(pd.read_parquet(written[1])) == 3
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write there"):
+        write_comparison(compared(), tmp_path / "file")
