@@ -21,6 +21,15 @@ def peak_tokens(sequences: Iterable[tuple[int, int]]) -> int:
     return peak
 
 
+def peak_of(request: Request, running: Iterable[Request], step_count: int) -> int:
+    """The most KV tokens that the running requests and `request` will hold together.
+
+    It stays the same until something ends: each step lengthens what sequences hold by what it
+    shortens the rest.
+    """
+    return peak_tokens(left_and_held([request, *running], step_count))
+
+
 def left_and_held(batch: Iterable[Request], step_count: int) -> list[tuple[int, int]]:
     """For each request of a batch, or about to join it: the tokens it will still get, and the KV
     tokens it holds (or will, once its prompt is computed)."""

@@ -16,7 +16,7 @@ from simlora.serving.adapter_tiers import PCIE, Transfer
 from simlora.serving.batch_shape import BatchShape
 from simlora.serving.decode_set import DecodeSet
 from simlora.serving.memory import MemoryPlan
-from simlora.serving.peak import left_and_held, peak_tokens
+from simlora.serving.peak import peak_of
 from simlora.serving.phases import PhaseBook
 from simlora.serving.queue_order import QUEUE_ORDER
 from simlora.serving.replica_memory import ReplicaMemory
@@ -66,8 +66,7 @@ class BatchScheduler:
         self._ready: list[tuple[float, int, Request]] = []  # waiting, adapter hot (or was)
         self._reserved_blocks = 0  # for the rest of the prompts in `prefilling`
         # An action that found no memory is not tried again until some may have come free.
-        self._admission_blocked = False
-        self._loads_stalled = False
+        self._admission_blocked = self._loads_stalled = False
 
     # --- what comes in ------------------------------------------------------------------
 
@@ -333,15 +332,10 @@ class BatchScheduler:
         return self.memory.blocks_between(done, target) if self._whole_prompts else 0
 
     def _fits_to_the_end(self, request: Request) -> bool:
-        """Whether the batch with `request` will never run out of memory, where that is asked for.
-
-        It stays true or false until something ends: each step lengthens what sequences hold by what
-        it shortens the rest.
-        """
+        """Whether the batch with `request` will never run out of memory, where that is asked."""
         if not self._whole_requests or not self.running:
             return True
-        batch = [request, *self.running.values()]
-        peak = peak_tokens(left_and_held(batch, self.decodes.step_count))
+        peak = peak_of(request, self.running.values(), self.decodes.step_count)
         return self.memory.blocks(peak) <= self.memory.reclaimable_blocks
 
     def _find_room(self, blocks: int, others: int) -> bool:
