@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from simlora.calibration.design import Rows, adapter_parameters
+from simlora.calibration.design import Rows
 from simlora.calibration.fit import fit_steps
-from simlora.calibration.loads import ELEMENT_BYTES, fit_load_times
+from simlora.calibration.loads import fit_load_times, load_bytes
 from simlora.calibration.tables import Floats, Table
 from simlora.errors import UserError
 from simlora.scenario.catalog import ModelSpec
@@ -86,7 +86,7 @@ def loads_left_out(
 ) -> Floats | None:
     """Relative errors of each load time, predicted by a fit to the adapters of other sizes; None
     for too few loads or sizes, or where those of some sizes cannot be fitted alone."""
-    nbytes = np.concatenate([_load_bytes(table, model, targets) for table in tables])
+    nbytes = np.concatenate([load_bytes(table, model, targets) for table in tables])
     seconds = np.concatenate([table.columns["load_s"] for table in tables])
     sizes, group = np.unique(nbytes, return_inverse=True)
     if len(nbytes) < FEWEST_LOADS or len(sizes) < FEWEST_SIZES:
@@ -101,11 +101,3 @@ def loads_left_out(
         predicted_s = load.latency_s + nbytes[left_out] / load.bytes_per_s
         errors[left_out] = predicted_s / seconds[left_out] - 1
     return errors
-
-
-def _load_bytes(table: Table, model: ModelSpec | None, targets: Targets) -> Floats:
-    if "bytes" in table.columns or model is None:
-        return table.columns["bytes"]
-    ranks = table.columns["rank"]
-    parameters = adapter_parameters(ranks, model, targets)
-    return np.array([float(ELEMENT_BYTES * parameters[rank]) for rank in ranks])

@@ -50,7 +50,7 @@ def fit_loads(
     Where the times tell no bandwidth that the link could have, it is `host_bytes_per_s`, the
     datasheet's of the host link, and the rest is latency.
     """
-    nbytes = np.concatenate([_nbytes(table, model, targets) for table in tables])
+    nbytes = np.concatenate([load_bytes(table, model, targets) for table in tables])
     seconds = np.concatenate([table.columns["load_s"] for table in tables])
     try:
         return fit_load_times(nbytes, seconds, host_bytes_per_s)
@@ -86,7 +86,9 @@ def fit_load_times(nbytes: Floats, seconds: Floats, host_bytes_per_s: float) -> 
     return LoadsFit(load, (latency_s + nbytes * per_byte_s) / seconds - 1, note)
 
 
-def _nbytes(table: Table, model: ModelSpec | None, targets: Targets) -> Floats:
+def load_bytes(table: Table, model: ModelSpec | None, targets: Targets) -> Floats:
+    """Bytes of each load of a table, given or by the adapter's rank. Raises UserError for ranks
+    without a model to tell their bytes."""
     if "bytes" in table.columns:
         return table.columns["bytes"]
     if model is None:

@@ -80,7 +80,6 @@ class Bench:
         self.dtype = torch.bfloat16 if device == "cuda" else torch.float32
         self.shape = shape_of(model, tensor_parallel)
         self._model = model
-        self._tensor_parallel = tensor_parallel
         weights = random_weights(
             self.shape, self.dtype, self.device, tied=model.tie_word_embeddings
         )
