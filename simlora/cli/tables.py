@@ -12,8 +12,10 @@ from rich.text import Text
 from simlora.report.words import (
     counted,
     duration,
+    load_troubles,
     lost,
     number,
+    prefetches,
     promise,
     share,
     size,
@@ -34,14 +36,15 @@ def _totals(summary: dict[str, Any]) -> Table:
     requests, throughput, cost = summary["requests"], summary["throughput"], summary["cost"]
     adapters, batch = summary["adapters"], summary["batch"]
     simulation = summary["simulation"]
-    not_completed = lost(requests)
+    not_completed, retries = lost(requests), summary.get("clients", {}).get("retries")
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column()
     table.add_row(
         "requests",
         f"{requests['offered']:,} offered, {requests['completed']:,} completed"
-        + (f", {not_completed}" if not_completed else ""),
+        + (f", {not_completed}" if not_completed else "")
+        + (f"; clients asked again {retries:,} times" if retries else ""),
     )
     table.add_row(
         "throughput",
@@ -55,6 +58,15 @@ def _totals(summary: dict[str, Any]) -> Table:
         f"{counted(adapters['loads'], 'load')} ({size(adapters['bytes_loaded'])}), "
         f"{counted(adapters['evictions'], 'eviction')}",
     )
+    for head, told in (("loads", load_troubles(adapters)), ("prefetch", prefetches(adapters))):
+        if told:
+            table.add_row(head, told)
+    if adapters.get("base_model_token_share"):
+        table.add_row(
+            "cold start",
+            f"{share(adapters['base_model_token_share'])} of adapters' output tokens came from the "
+            "base model",
+        )
     if summary["prefix_cache"]["hit_tokens"]:
         table.add_row(
             "prefix cache", f"{share(summary['prefix_cache']['hit_ratio'])} of prompt tokens hit"

@@ -78,6 +78,26 @@ def lost(requests: dict[str, int]) -> str:
     )
 
 
+def load_troubles(adapters: dict[str, Any]) -> str:
+    """Transfers that failed, or nothing."""
+    failed, given_up = adapters.get("transfers_failed", 0), adapters.get("loads_given_up", 0)
+    if not failed:
+        return ""
+    return f"{counted(failed, 'transfer')} failed, {counted(given_up, 'load')} given up"
+
+
+def prefetches(adapters: dict[str, Any]) -> str:
+    """What came of loads ahead of requests, or nothing."""
+    begun = adapters.get("prefetches", 0)
+    if not begun:
+        return ""
+    used, wasted = adapters.get("prefetches_used", 0), adapters.get("prefetches_wasted", 0)
+    left = begun - used - wasted
+    return f"{counted(begun, 'adapter')} loaded ahead: {used:,} used, {wasted:,} evicted unused" + (
+        f", {left:,} never asked for" if left else ""
+    )
+
+
 def promise(bound: str, entry: dict[str, Any]) -> tuple[str, str, str]:
     """A promised bound of a tier, what was measured, and `met`, `missed`, `not measured`, or
     `open`: what was measured holds for too few requests to say."""

@@ -29,6 +29,7 @@ _ATTRIBUTES: tuple[tuple[str, type[np.generic]], ...] = (
     ("cached_tokens", np.int32),
     ("emitted_tokens", np.int32),
     ("preemptions", np.int32),
+    ("attempts", np.int32),
     ("base_fallback", np.bool_),
     ("queue_s", np.float64),
     ("adapter_wait_s", np.float64),
@@ -64,6 +65,7 @@ class RequestColumns:
     cached_tokens: Indexes
     emitted_tokens: Indexes
     preemptions: Indexes
+    attempts: Indexes
     base_fallback: Bools
     queue_s: Floats
     adapter_wait_s: Floats

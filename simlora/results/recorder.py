@@ -47,6 +47,7 @@ class Recorder:
         self._warmup_s = warmup_s
         self._promises = Promises(deployment.tiers)
         self._totals = dict.fromkeys(STATUSES, 0)
+        self._retries = 0
         self._tiers = TierStatistics(len(deployment.tiers))
         self._tenants = TenantStatistics(len(deployment.tenants))
         self._timeline = Timeline(sum(pool.replicas for pool in deployment.scenario.fleet))
@@ -131,6 +132,7 @@ class Recorder:
             Totals(**self._totals),
             self._tiers,
             self._tenants,
+            self._retries,
             self._warmup_s,
         )
         path = self._directory / files.SUMMARY
@@ -141,6 +143,7 @@ class Recorder:
         by_status = np.bincount(columns.status, minlength=len(STATUS_NAMES))
         for status, codes in STATUSES.items():
             self._totals[status] += int(by_status[list(codes)].sum())
+        self._retries += int(columns.attempts.sum()) - len(columns)
         measured = columns.arrival_s >= self._warmup_s
         kept = self._promises.kept(columns)
         self._tiers.add(columns, measured, kept)

@@ -42,6 +42,7 @@ SCHEMA = pa.schema(
         pa.field("e2e_s", pa.float64()),
         pa.field("finish_s", pa.float64()),
         pa.field("preemptions", pa.int32()),
+        pa.field("attempts", pa.int32()),
         pa.field("base_fallback", pa.bool_()),
     ]
 )

@@ -16,7 +16,10 @@ class AdapterFacts:
 
     `hits_by_tier` counts lookups by where the adapter was found (`hot`, `warm`, `nvme`, `store`)
     and sums to `lookups`; `hits` are those found hot, in GPU memory and ready to use. `load_wait_s`
-    is the sum over requests of the time they waited for their adapter.
+    is the sum over requests of the time they waited for their adapter; `load_terms_s` what the
+    loads themselves took, term by term, summed over loads. Of `prefetches`, loads begun before
+    anybody asked, a request came in time for `prefetches_used`, and `prefetches_wasted` were
+    evicted before; the rest were still waiting for a first request at the end.
     """
 
     lookups: int = 0
@@ -26,6 +29,12 @@ class AdapterFacts:
     evictions: int = 0
     load_wait_s: float = 0.0
     bytes_loaded: int = 0
+    load_terms_s: Mapping[str, float] = field(default_factory=dict)
+    transfers_failed: int = 0
+    loads_given_up: int = 0
+    prefetches: int = 0
+    prefetches_used: int = 0
+    prefetches_wasted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

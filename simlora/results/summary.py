@@ -41,19 +41,23 @@ def build_summary(
     totals: Totals,
     tiers: TierStatistics,
     tenants: TenantStatistics,
+    retries: int,
     warmup_s: float,
 ) -> dict[str, Any]:
     """The summary as nested dicts of plain values; None where there is no figure (never NaN).
 
-    `requests` counts the whole run; `throughput`, `latency` and `tiers` count requests that
+    `requests` counts the whole run, and `clients.retries` how often clients asked again in it after
+    they had been turned away; `throughput`, `latency` and `tiers` count requests that
     arrived after the warm-up, over the time after it. Tokens of throughput are those of completed
-    requests.
+    requests; `base_model_token_share` is, of the output tokens of those that asked for an adapter,
+    what the base model gave in its place.
     """
     window_s = max(facts.span_s - warmup_s, 0.0)
     output_tokens = int(tenants.output_tokens.sum())
     summary = {
         "name": deployment.scenario.name,
         "requests": {"offered": totals.offered, **asdict(totals)},
+        "clients": {"retries": retries},
         "throughput": {
             "requests_per_s": _ratio(tiers.counts["completed"].sum(), window_s),
             "input_tokens_per_s": _ratio(tiers.prompt_tokens.sum(), window_s),
@@ -63,6 +67,9 @@ def build_summary(
         "adapters": {
             "hit_ratio": _ratio(facts.adapters.hits, facts.adapters.lookups),
             **asdict(facts.adapters),
+            "base_model_token_share": _ratio(
+                tiers.fallback_tokens.sum(), tiers.adapter_tokens.sum()
+            ),
         },
         "memory": _memory(facts),
         "prefix_cache": {
@@ -161,6 +168,7 @@ def _tier(asked: Tier, tiers: TierStatistics, tier: int, window_s: float) -> dic
         "sla_attainment": _ratio(kept, judged) if promised else None,
         "goodput_rps": _ratio(kept, window_s),
         "output_tokens_per_s": _ratio(tiers.output_tokens[tier], window_s),
+        "base_model_token_share": _ratio(tiers.fallback_tokens[tier], tiers.adapter_tokens[tier]),
     }
 
 

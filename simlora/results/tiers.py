@@ -34,6 +34,9 @@ class TierStatistics:
         self.counts = {status: np.zeros(tiers, dtype=np.int64) for status in STATUSES}
         self.prompt_tokens = np.zeros(tiers, dtype=np.int64)  # of completed requests
         self.output_tokens = np.zeros(tiers, dtype=np.int64)
+        # Output tokens of completed requests for an adapter, and those the base model gave instead.
+        self.adapter_tokens = np.zeros(tiers, dtype=np.int64)
+        self.fallback_tokens = np.zeros(tiers, dtype=np.int64)
         self.kept = np.zeros(tiers, dtype=np.int64)  # completed within every promised bound
         # Unfinished and already out of a bound, by bound; availability: out of any.
         self.overdue = {
@@ -70,6 +73,12 @@ class TierStatistics:
             (self.output_tokens, columns.output_tokens),
         ):
             total += np.bincount(tier, tokens[completed], self._tiers).astype(np.int64)
+        for total, rows in (
+            (self.adapter_tokens, completed & (columns.adapter >= 0)),
+            (self.fallback_tokens, completed & columns.base_fallback),
+        ):
+            tokens = columns.output_tokens[rows]
+            total += np.bincount(columns.tier[rows], tokens, self._tiers).astype(np.int64)
         order = np.flatnonzero(completed)[np.argsort(tier, kind="stable")]
         bounds = np.cumsum(np.bincount(tier, minlength=self._tiers))[:-1]
         for metric in REQUEST_METRICS:

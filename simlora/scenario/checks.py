@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from simlora.errors import UserError
+from simlora.scenario.adapter_checks import check_adapters
 from simlora.scenario.catalog import ModelSpec, load_gpu, load_model
 from simlora.scenario.problems import FieldError, did_you_mean, one_of
 from simlora.scenario.schema import BurstArrivals, Scenario, TenantGroup, Workload
-from simlora.scenario.traffic import DEFAULT_DURATION_S
+from simlora.scenario.traffic import DEFAULT_DURATION_S, Top
 
 MOST_REPLICAS = 10_000
 MOST_TENANTS = 2_000_000
@@ -24,8 +25,7 @@ def check(scenario: Scenario) -> None:
         _check_trace(scenario)
     _check_warmup(scenario)
     _check_engine(scenario, model)
-    _check_memory(scenario)
-    _check_cold_start(scenario)
+    check_adapters(scenario)
     _check_names(scenario)
 
 
@@ -137,6 +137,14 @@ def _check_synthetic(scenario: Scenario) -> None:
         )
     if with_rate:
         _check_rates_of_groups(scenario)
+    if isinstance(workload.popularity, Top):
+        targets = sum(group.count * max(group.adapters, 1) for group in scenario.tenants)
+        if workload.popularity.top.count >= targets:
+            raise FieldError(
+                ("workload", "popularity", "top", "count"),
+                f"must be less than the {targets:,} adapters there are, "
+                f"not {workload.popularity.top.count:,}",
+            )
     if isinstance(workload.arrivals, BurstArrivals):
         _check_bursts(scenario, workload.arrivals)
 
@@ -206,68 +214,6 @@ def _check_engine(scenario: Scenario, model: ModelSpec) -> None:
         raise FieldError(
             ("workload", "prefix_block_tokens"),
             f"must be a multiple of engine.kv_block_tokens ({engine.kv_block_tokens}), not {block}",
-        )
-
-
-def _check_memory(scenario: Scenario) -> None:
-    engine, hot = scenario.engine, scenario.adapters.hot
-    memory = engine.memory
-    slot_fields = {"max_loras": memory.max_loras, "max_lora_rank": memory.max_lora_rank}
-    for field, value in slot_fields.items():
-        where = ("engine", "memory", field)
-        if memory.mode == "unified" and value is not None:
-            raise FieldError(where, "belongs to mode: slots, and the mode is unified")
-        if memory.mode == "slots" and value is None:
-            raise FieldError(where, "is missing: mode: slots needs it")
-    if memory.mode == "slots" and hot.max_adapters is not None:
-        raise FieldError(
-            ("adapters", "hot", "max_adapters"),
-            "belongs to unified memory; with slots it is engine.memory.max_loras",
-        )
-    if memory.max_lora_rank is not None:
-        _check_ranks(scenario, memory.max_lora_rank)
-    capacity = memory.max_loras if memory.mode == "slots" else hot.max_adapters
-    if capacity is None:
-        return
-    if engine.max_cpu_loras is not None and engine.max_cpu_loras < capacity:
-        raise FieldError(
-            ("engine", "max_cpu_loras"),
-            f"must be at least the {capacity} adapters that may be hot, not {engine.max_cpu_loras}",
-        )
-    _check_pinned(scenario, capacity)
-
-
-def _check_cold_start(scenario: Scenario) -> None:
-    """Only a request that waits gets an adapter from below the host's memory without room there."""
-    adapters = scenario.adapters
-    used = any(group.adapters for group in scenario.tenants)
-    if used and adapters.cold_start != "wait" and adapters.warm.capacity_gb == 0:
-        raise FieldError(
-            ("adapters", "cold_start"),
-            f"{adapters.cold_start} needs host memory to fetch adapters into, and "
-            "adapters.warm.capacity_gb is 0: no adapter would ever be served",
-        )
-
-
-def _check_ranks(scenario: Scenario, max_rank: int) -> None:
-    for index, group in enumerate(scenario.tenants):
-        if group.adapters and group.adapter.rank > max_rank:
-            raise FieldError(
-                ("tenants", index, "adapter", "rank"),
-                f"must be at most engine.memory.max_lora_rank ({max_rank}), "
-                f"not {group.adapter.rank}",
-            )
-
-
-def _check_pinned(scenario: Scenario, capacity: int) -> None:
-    """Pinned adapters that fill the hot tier would leave every other one waiting for ever."""
-    pinned_tiers = scenario.adapters.hot.pinned_tiers
-    pinned = sum(g.count * g.adapters for g in scenario.tenants if g.tier in pinned_tiers)
-    others = sum(g.count * g.adapters for g in scenario.tenants if g.tier not in pinned_tiers)
-    if pinned > capacity or (pinned == capacity and others):
-        raise FieldError(
-            ("adapters", "hot", "pinned_tiers"),
-            f"{pinned} pinned adapters leave no room for the others: only {capacity} may be hot",
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from simlora.scenario.catalog import GpuSpec, ModelSpec, load_gpu, load_model
 from simlora.scenario.checks import check
+from simlora.scenario.problems import FieldError, one_of
 from simlora.scenario.schema import Scenario, Tier
 
 
@@ -67,6 +68,13 @@ def expand(scenario: Scenario) -> Deployment:
             tenant_index.setdefault(group.name, tenant.index)
             if group.adapters == 1:
                 adapter_index.setdefault(group.name, tenant.adapters[0])
+    for index, name in enumerate(scenario.adapters.loading.corrupt):
+        if name not in adapter_index:
+            raise FieldError(
+                ("adapters", "loading", "corrupt", index),
+                f'no adapter "{name}": the only adapter of a tenant has the tenant\'s name, '
+                f"several are numbered; there is {one_of(list(adapter_index)[:3] or ['none'])}",
+            )
     return Deployment(
         scenario=scenario,
         model=model,

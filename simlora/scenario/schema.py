@@ -12,10 +12,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from simlora.scenario.adapters import (
+    Adapters,
+    AdaptiveSize,
+    Cadence,
+    Eviction,
+    HotTier,
+    LoadFailures,
+    NvmeTier,
+    Prefetch,
+    StoreTier,
+    WarmTier,
+)
 from simlora.scenario.field_types import (
     Fraction,
-    Gbps,
-    Latency,
     Name,
     NonNegativeFloat,
     PositiveFloat,
@@ -28,6 +38,7 @@ from simlora.scenario.strict import Strict
 from simlora.scenario.traffic import (
     BurstArrivals,
     BurstShape,
+    ClientRetries,
     CvShape,
     DiurnalArrivals,
     DiurnalShape,
@@ -49,17 +60,22 @@ from simlora.scenario.traffic import (
 __all__ = [
     "AdapterShape",
     "Adapters",
+    "AdaptiveSize",
     "BurstArrivals",
     "BurstShape",
+    "Cadence",
+    "ClientRetries",
     "CvShape",
     "DiurnalArrivals",
     "DiurnalShape",
     "Empirical",
     "Engine",
+    "Eviction",
     "Fixed",
     "GammaArrivals",
     "Gateway",
     "HotTier",
+    "LoadFailures",
     "Lognormal",
     "LognormalShape",
     "Memory",
@@ -68,6 +84,7 @@ __all__ = [
     "ModelChoice",
     "NvmeTier",
     "Pool",
+    "Prefetch",
     "PrefixCaching",
     "RateLimit",
     "Run",
@@ -226,65 +243,6 @@ class Engine(Strict):
         return with_preset(given) if isinstance(given, dict) else given
 
 
-# --- adapters -------------------------------------------------------------------------------
-
-
-Eviction = Annotated[
-    str,
-    Field(
-        description="2q, arc, fifo, gdsf, lfu, lfuda, lru, lru-K (lru-2; lru-k is the same), "
-        "s3-fifo, sieve, sla-aware, slru, ttl or ttl-SECONDS, w-tinylfu, or the dotted path "
-        "package.module:Class of your own; with +priority at the end, adapters of tiers with less "
-        "weight go first."
-    ),
-]
-
-
-class HotTier(Strict):
-    """Adapters in GPU memory. Adapters of `pinned_tiers` are never evicted once loaded."""
-
-    eviction: Eviction = "lru"
-    pinned_tiers: list[Name] = Field(default_factory=list)
-    max_adapters: PositiveInt | None = None  # unified memory only; slots have max_loras
-
-
-class WarmTier(Strict):
-    """Host memory: `latency_s` is what the stack spends on registering a copied adapter."""
-
-    capacity_gb: NonNegativeFloat = 256.0
-    eviction: Eviction = "lru"
-    latency_s: Latency = 0.005
-
-
-class NvmeTier(Strict):
-    """Local disk: reading and deserializing a safetensors file."""
-
-    capacity_gb: NonNegativeFloat = 1000.0
-    eviction: Eviction = "lru"
-    latency_s: Latency = 0.01
-    bandwidth_gbps: Gbps = 40.0
-
-
-class StoreTier(Strict):
-    """Object storage."""
-
-    latency_s: Latency = 0.08
-    bandwidth_gbps: Gbps = 0.8
-
-
-class Adapters(Strict):
-    """Where adapters live. `initial_tier` is where they lie when the run starts (what does not fit
-    there lies one tier below); `cold_start` is what happens to a request whose adapter is neither
-    in GPU nor in host memory."""
-
-    hot: HotTier = HotTier()
-    warm: WarmTier = WarmTier()
-    nvme: NvmeTier = NvmeTier()
-    store: StoreTier = StoreTier()
-    initial_tier: Literal["warm", "nvme", "store"] = "nvme"
-    cold_start: Literal["wait", "base_model", "reject"] = "wait"
-
-
 # --- gateway, tiers, the rest ----------------------------------------------------------------
 
 
@@ -333,8 +291,8 @@ class Timing(Strict):
     (`package.module:Class`) to one's own TimingModel.
 
     A profile brings the times of copies into GPU memory along, in place of the GPU's host link and
-    `adapters.warm.latency_s`. On other hardware than it was measured on, or for another model, it
-    is scaled by the roofline, and the result says so.
+    `adapters.warm.registration_s`. On other hardware than it was measured on, or for another model,
+    it is scaled by the roofline, and the result says so.
     """
 
     profile: str = "nearest"

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from simlora.scenario.field_types import (
     Duration,
+    Fraction,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -82,6 +83,21 @@ Length = Annotated[
 ]
 
 
+class TopShape(Strict):
+    """`share` of the requests go to the `count` most popular adapters."""
+
+    count: PositiveInt
+    share: Fraction
+    zipf: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.0
+
+
+class Top(Strict):
+    """A head and a tail: `share` of the requests on `count` adapters, the rest on all others; in
+    each of the two by the law of `zipf` (0: all alike)."""
+
+    top: TopShape
+
+
 class Zipf(Strict):
     """Request share of the k-th most popular adapter is proportional to k**-zipf."""
 
@@ -89,8 +105,10 @@ class Zipf(Strict):
 
 
 Popularity = Annotated[
-    Annotated[Literal["uniform"], Tag("<name>")] | Annotated[Zipf, Tag("<zipf>")],
-    choice(("uniform",), zipf=Zipf),
+    Annotated[Literal["uniform"], Tag("<name>")]
+    | Annotated[Zipf, Tag("<zipf>")]
+    | Annotated[Top, Tag("<top>")],
+    choice(("uniform",), zipf=Zipf, top=Top),
 ]
 
 
@@ -200,6 +218,15 @@ Arrivals = Annotated[
 ]
 
 
+class ClientRetries(Strict):
+    """What clients do when they are turned away (429 or 503): up to `retries` times they ask again,
+    after the time that the answer names, or after `backoff_s` seconds where it names none, doubled
+    each time. A request counts once, and its latency from its first attempt."""
+
+    retries: Annotated[int, Field(ge=0, le=100)] = 0
+    backoff_s: Duration = 0.5
+
+
 class Workload(Strict):
     """Synthetic traffic, or the replay of a trace file (`trace`), never both.
 
@@ -219,4 +246,5 @@ class Workload(Strict):
     prompt_tokens: Length = "sharegpt"
     output_tokens: Length = "sharegpt"
     prefix_block_tokens: PositiveInt | None = None  # tokens a prefix hash of the trace stands for
+    clients: ClientRetries = ClientRetries()
     on_end: Literal["drain", "discard"] = "drain"

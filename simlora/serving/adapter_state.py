@@ -17,18 +17,22 @@ class AdapterState:
     """Sizes of an adapter, where its weights are, and who uses them."""
 
     __slots__ = (
+        "ahead",
         "decoding",
         "fresh",
         "host",
         "hot",
         "hot_since_s",
         "index",
+        "kept_until_s",
         "last_used_s",
         "nbytes",
         "pages",
         "parameters",
         "pinned",
         "running",
+        "staging",
+        "to_gpu",
         "unread",
         "waiting",
     )
@@ -46,7 +50,11 @@ class AdapterState:
         self.fresh = False  # loaded, and not yet used by the request it was loaded for
         self.hot_since_s = -1.0
         self.last_used_s = -1.0
+        self.kept_until_s = -1.0  # until then others are evicted first
         self.unread = False  # its load reads the file first, see AdapterTiers.gpu_copy
+        self.ahead = False  # loaded ahead, and nobody has asked for it yet
+        self.to_gpu = False  # is to go on to GPU memory although nobody waits for it
+        self.staging = False  # on its way from the store to the disk alone
         self.waiting: list[Request] = []  # requests that wait for it to become hot
 
     @property

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
 from heapq import heappush
 
-from simlora.scenario.deployment import Deployment
 from simlora.serving.adapter_state import (
     ABSENT,
     FETCHING,
     HOSTED,
     HOT,
-    LOADING,
     NOT_HOSTED,
     AdapterState,
 )
-from simlora.serving.memory import MemoryPlan
-from simlora.serving.page_pool import ADAPTER, PagePool
+from simlora.serving.hot_tier import HotTier
+from simlora.serving.loading import DISK, NETWORK, PCIE, TO_DISK, TO_GPU, TO_HOST, Transfer
+from simlora.serving.lower_tiers import LowerTiers
+from simlora.serving.page_pool import PagePool
+from simlora.serving.replica_spec import ReplicaSpec
 from simlora.serving.request import (
     SOURCE_HOT,
     SOURCE_NVME,
@@ -24,76 +25,53 @@ from simlora.serving.request import (
     SOURCE_WARM,
     Request,
 )
-from simlora.serving.tier_cache import TierCache
-from simlora.serving.tier_policies import GB, TierPolicies
+from simlora.serving.tier_policies import TierPolicies
 from simlora.serving.tier_stats import TierStats
-
-# The links an adapter travels over, each shared by the replica's transfers.
-NETWORK, DISK, PCIE = range(3)
-
-
-@dataclass(slots=True, frozen=True)
-class Transfer:
-    """An order to the driver: move `adapter` over `link`; report with `transfer_done`."""
-
-    adapter: AdapterState
-    link: int
-    latency_s: float
-    nbytes: int
 
 
 class AdapterTiers:
     """Looks adapters up, brings them up tier by tier and evicts them.
 
-    Host memory and disk are filled as soon as a request asks. GPU memory is given in the order of
-    `backlog`, by the scheduler at step boundaries, because it competes with the KV cache.
+    Host memory and disk are filled as soon as a request asks. GPU memory is given by the scheduler
+    at step boundaries, because it competes with the KV cache: first to the adapters of `backlog`,
+    in the order of the queue, then to those of `ahead`, that nobody waits for yet.
     """
 
-    def __init__(
-        self, deployment: Deployment, plan: MemoryPlan, pool: PagePool, load_bytes_per_s: float
-    ) -> None:
-        config = deployment.scenario.adapters
-        self._config = config
-        self._deployment = deployment
-        self._plan = plan
-        self._pool = pool
+    def __init__(self, spec: ReplicaSpec, pool: PagePool) -> None:
+        deployment = self._deployment = spec.deployment
+        config = self._config = deployment.scenario.adapters
+        self._plan = spec.plan
+        self._path = spec.path
+        loading = config.loading
+        self._retries, self._backoff_s = loading.retries, loading.backoff_s
+        # What may fail is read beside the steps, where it can be tried again.
+        self._reads_itself = deployment.scenario.engine.adapter_loading == "blocking" and not (
+            loading.failure_rate or loading.corrupt
+        )
         self._states: dict[int, AdapterState] = {}
-        self._hot_limit = plan.max_hot_adapters
-        self._reads_itself = deployment.scenario.engine.adapter_loading == "blocking"
-        self.hot_count = 0
-        self.idle_pages = 0  # of hot adapters that may be evicted at once
-        self._idle_count = 0
-        self.loading_count = 0
         self.backlog: list[tuple[float, int, AdapterState]] = []
+        self.ahead: deque[AdapterState] = deque()
         self.outbox: list[Transfer] = []  # emptied by the driver
         self.stats = TierStats()
         policies = TierPolicies(
-            deployment,
-            plan,
-            load_bytes_per_s,
-            lambda index: index in self._warm,
-            lambda index: index in self._nvme,
+            spec,
+            lambda index: index in self.lower.warm,
+            lambda index: index in self.lower.nvme,
         )
-        self._hot_policy = policies.hot()
-        self._hot_miss = getattr(self._hot_policy, "on_miss", None)
-        self._hot_expired = getattr(self._hot_policy, "expired", None)
-        self._hot_bytes = policies.hot_bytes
-        self._warm = TierCache(
-            config.warm.capacity_gb * GB, deployment.scenario.engine.max_cpu_loras, policies.warm()
+        self.lower = LowerTiers(deployment, policies, self._states, self.stats)
+        self.hot = HotTier(
+            config.hot,
+            spec.plan,
+            pool,
+            policies.hot(),
+            policies.hot_bytes,
+            config.prefetch.cadence.keep_s if config.prefetch.cadence is not None else 0.0,
+            self._states,
+            self.stats,
+            self.lower.came_down,
         )
-        self._nvme = TierCache(config.nvme.capacity_gb * GB, None, policies.nvme())
-        self._fill_initial_tiers(deployment)
-
-    def _fill_initial_tiers(self, deployment: Deployment) -> None:
-        """Put adapters where the run begins, in their order, until a tier is full."""
-        tiers = {"warm": [self._warm, self._nvme], "nvme": [self._nvme], "store": []}
-        for tier in tiers[self._config.initial_tier]:
-            for adapter in deployment.adapters:
-                if not tier.has_room(adapter.nbytes):
-                    break
-                tier.insert(adapter.index, adapter.nbytes, 0.0)
-                if tier is self._warm:
-                    self.state(adapter.index).host = HOSTED
+        for index in self.lower.fill():
+            self.state(index).host = HOSTED
 
     def state(self, index: int) -> AdapterState:
         """The state of an adapter on this replica, made when first asked for."""
@@ -120,178 +98,182 @@ class AdapterTiers:
     def look_up(self, request: Request, now: float) -> AdapterState:
         """Count an access and note on `request` where its adapter was found."""
         state = self.state(request.adapter)
-        if self._hot_expired is not None and state.idle and self._hot_expired(state.index, now):
-            self.evict(state)
-        if state.hot != ABSENT:
-            self._hot_policy.on_access(state.index, now)
-        elif self._hot_miss is not None:
-            self._hot_miss(state.index, now)
+        self.hot.asked(state, now)
         state.last_used_s = now
-        was_in_host = state.index in self._warm
-        in_host = self._warm.access(state.index, now, self._may_leave_host)
-        if was_in_host and not in_host:  # its time there is over
-            state.host = NOT_HOSTED
+        self.lower.asked(state, now)
         if state.hot == HOT:
             source = SOURCE_HOT
-        elif in_host or state.host == HOSTED:
+        elif state.host == HOSTED:
             source = SOURCE_WARM
         else:
-            source = SOURCE_NVME if self._nvme.access(state.index, now) else SOURCE_STORE
+            on_disk = self.lower.nvme.access(state.index, now)
+            source = SOURCE_NVME if on_disk else SOURCE_STORE
         request.adapter_source = source
         self.stats.lookups += 1
         self.stats.found[source] += 1
+        if state.ahead:
+            state.ahead = False
+            self.stats.prefetches_used += 1
         return state
 
     def is_cold(self, state: AdapterState) -> bool:
         """Whether the adapter is neither in GPU nor in host memory."""
         return state.hot == ABSENT and state.host != HOSTED
 
-    def wait_for(self, state: AdapterState, request: Request, key: float) -> None:
+    def waiting_requests(self) -> list[Request]:
+        """All requests that wait for an adapter."""
+        return [request for state in self._states.values() for request in state.waiting]
+
+    # --- on the way up ------------------------------------------------------------------
+
+    def wait_for(self, state: AdapterState, request: Request, key: float, now: float) -> None:
         """`request` waits until the adapter is hot, which is set going if it is not yet."""
         state.waiting.append(request)
         if len(state.waiting) == 1 and state.hot == ABSENT:
             if state.host == HOSTED:
                 heappush(self.backlog, (key, state.index, state))
-            elif self._reads_itself and state.index in self._nvme:
+            elif self._reads_itself and state.host == NOT_HOSTED and self._on_disk(state):
                 state.unread = True
-                self.hosted(state, key, state.last_used_s)
+                self._hosted(state, key, state.last_used_s)
             else:
-                self.fetch(state)
+                self.fetch(state, now)
 
-    def fetch(self, state: AdapterState) -> None:
+    def _on_disk(self, state: AdapterState) -> bool:
+        return state.index in self.lower.nvme
+
+    def fetch(self, state: AdapterState, now: float) -> None:
         """Bring the adapter into host memory, unless it is on its way."""
         if state.host != NOT_HOSTED:
             return
         state.host = FETCHING
-        config = self._config
-        if state.index in self._nvme:
-            order = Transfer(state, DISK, config.nvme.latency_s, state.nbytes)
-        else:
-            order = Transfer(state, NETWORK, config.store.latency_s, state.nbytes)
+        self._order_fetch(state, now)
+
+    def _order_fetch(
+        self, state: AdapterState, now: float, attempt: int = 0, backoff_s: float = 0.0
+    ) -> None:
+        link = DISK if self._on_disk(state) else NETWORK
+        order = self._path.order(state, link, TO_HOST, now, attempt=attempt, backoff_s=backoff_s)
         self.outbox.append(order)
+
+    def gpu_copy(self, state: AdapterState, now: float) -> Transfer:
+        """The copy of an adapter, which has been given its place, from host to GPU memory; a
+        blocking engine reads what is on disk only, first."""
+        read_s = self._path.alone_s(DISK, state.nbytes) if state.unread else 0.0
+        return self._path.order(state, PCIE, TO_GPU, now, first_s=read_s)
+
+    def prefetch(self, index: int, goal: int, now: float) -> None:
+        """Bring an adapter to `goal` (TO_DISK, TO_HOST or TO_GPU) although nobody waits for it."""
+        state = self.state(index)
+        if state.hot != ABSENT or state.waiting:
+            return
+        if goal == TO_DISK:
+            if not state.staging and not self._on_disk(state):
+                state.staging = True
+                self.stats.prefetches += 1
+                self.outbox.append(self._path.order(state, NETWORK, TO_DISK, now))
+        elif goal == TO_GPU and not state.to_gpu:
+            state.to_gpu = True
+            self._begin_ahead(state)
+            if state.host == HOSTED:
+                self.ahead.append(state)
+            else:
+                self.fetch(state, now)
+        elif goal == TO_HOST and state.host == NOT_HOSTED:
+            self._begin_ahead(state)
+            self.fetch(state, now)
+
+    def _begin_ahead(self, state: AdapterState) -> None:
+        if not state.ahead:
+            state.ahead = True
+            self.stats.prefetches += 1
 
     # --- arrivals from below ------------------------------------------------------------
 
-    def hosted(self, state: AdapterState, key: float, now: float) -> None:
-        """The adapter has come into host memory (and, read from the store, onto the disk)."""
+    def arrived(self, transfer: Transfer, key: float, now: float) -> None:
+        """A transfer to host memory or to the disk is done; `key` is the place in the queue of the
+        first request that waits for the adapter, if any does."""
+        state = transfer.adapter
+        self.book(transfer, now)
+        if transfer.goal == TO_DISK:
+            state.staging = False
+            self.lower.into_disk(state, now)
+        else:
+            self._hosted(state, key, now)
+
+    def _hosted(self, state: AdapterState, key: float, now: float) -> None:
         state.host = HOSTED
-        if state.index not in self._nvme:
-            self._nvme.insert(state.index, state.nbytes, now)
-        evicted = self._warm.insert(state.index, state.nbytes, now, self._may_leave_host)
-        for index in evicted or ():
-            self.state(index).host = NOT_HOSTED
+        kept = self.lower.into_host(state, now)
         if state.waiting and state.hot == ABSENT:
             heappush(self.backlog, (key, state.index, state))
-        elif evicted is None:  # no room to keep it, and nobody waits for it
+        elif state.to_gpu:
+            self.ahead.append(state)
+        elif not kept:  # no room to keep it, and nobody waits for it
             state.host = NOT_HOSTED
+            self._nobody_came(state)
 
-    def _may_leave_host(self, index: int) -> bool:
-        state = self._states.get(index)
-        return state is None or (state.hot != LOADING and not state.waiting)
+    def _nobody_came(self, state: AdapterState) -> None:
+        state.to_gpu = False
+        if state.ahead:
+            state.ahead = False
+            self.stats.prefetches_wasted += 1
+
+    def next_ahead(self) -> AdapterState | None:
+        """The adapter at the head of `ahead`, without those that have gone another way."""
+        while self.ahead:
+            state = self.ahead[0]
+            if state.to_gpu and state.hot == ABSENT and not state.waiting and state.host == HOSTED:
+                return state
+            self.ahead.popleft()
+            state.to_gpu = False
+        return None
 
     def became_hot(self, state: AdapterState, now: float) -> list[Request]:
         """The adapter's weights are in GPU memory. Returns the requests that waited for it."""
-        self.loading_count -= 1
-        state.hot = HOT
-        state.hot_since_s = now
-        if state.index not in self._warm:
-            state.host = NOT_HOSTED  # it passed through a buffer only
+        self.hot.loaded(state, now)
+        self.lower.went_up(state)
+        state.to_gpu = False
         waiting, state.waiting = state.waiting, []
-        state.fresh = bool(waiting)
-        if not state.fresh:
-            self._set_idle(state, 1)
         return waiting
 
-    # --- GPU memory ---------------------------------------------------------------------
+    def book(self, transfer: Transfer, now: float) -> None:
+        """Add the time of a transfer, done `now`, to the terms of all loads."""
+        self._path.book(transfer, now, self.stats.terms_s)
 
-    def has_slot(self) -> bool:
-        """Whether the bound on hot adapters lets one more in, after an eviction if need be."""
-        return self._hot_limit is None or self.hot_count < self._hot_limit or self._idle_count > 0
+    def book_alone(self, state: AdapterState, now: float) -> None:
+        """The same for a copy to GPU memory that the engine makes between two steps."""
+        for link in (DISK, PCIE) if state.unread else (PCIE,):
+            order = self._path.order(state, link, TO_GPU, now)
+            self.book(order, now + self._path.alone_s(link, state.nbytes))
 
-    def reserve(self, state: AdapterState, now: float) -> None:
-        """Give the adapter its slot or pages, which must be free, and start loading it."""
-        if self._hot_limit is not None and self.hot_count >= self._hot_limit:
-            self.evict_one()
-        self._pool.allocate(ADAPTER, state.pages)
-        state.hot = LOADING
-        self.hot_count += 1
-        self.loading_count += 1
-        self.stats.loads += 1
-        self.stats.loaded_bytes += state.nbytes
-        self._hot_policy.on_insert(state.index, self._hot_bytes(state.index), now)
-
-    def gpu_copy(self, state: AdapterState) -> Transfer:
-        """The copy of a reserved adapter from host to GPU memory; a blocking engine reads what is
-        on disk only, first."""
-        latency_s = self._config.warm.latency_s
-        if state.unread:
-            disk = self._config.nvme
-            latency_s += disk.latency_s + 8 * state.nbytes / (disk.bandwidth_gbps * GB)
-        return Transfer(state, PCIE, latency_s, state.nbytes)
-
-    def waiting_requests(self) -> list[Request]:
-        """All requests that wait for an adapter."""
-        return [request for state in self._states.values() for request in state.waiting]
-
-    def use(self, state: AdapterState) -> None:
-        """A request of the hot adapter joins the batch."""
-        state.running += 1
-        if state.fresh:
-            state.fresh = False
-        elif state.running == 1:
-            self._set_idle(state, -1)
-
-    def leave(self, state: AdapterState) -> None:
-        """A request of the adapter leaves the batch."""
-        state.running -= 1
-        if state.running == 0:
-            self._set_idle(state, 1)
-
-    def _set_idle(self, state: AdapterState, sign: int) -> None:
-        if not state.pinned:
-            self.idle_pages += sign * state.pages
-            self._idle_count += sign
-
-    def next_victim(self) -> AdapterState | None:
-        """The adapter that the policy would evict next, among those nobody uses."""
-        if not self._idle_count:
-            return None
-        for index in self._hot_policy.victims():
-            state = self._states[index]
-            if state.idle:
-                return state
-        return None
-
-    def evict(self, state: AdapterState) -> None:
-        """Drop an idle adapter from GPU memory."""
-        self._set_idle(state, -1)
-        state.hot = ABSENT
-        state.unread = False
-        self.hot_count -= 1
-        self.stats.evictions += 1
-        self._pool.release(ADAPTER, state.pages)
-        self._hot_policy.on_remove(state.index)
-
-    def evict_one(self) -> None:
-        """Drop the policy's next victim; there must be one."""
-        victim = self.next_victim()
-        assert victim is not None
-        self.evict(victim)
-
-    def give_up_fresh(self) -> None:
-        """Let adapters that were loaded ahead of their requests be evicted."""
-        for index in self._hot_policy.victims():
-            state = self._states[index]
-            if state.fresh:
-                state.fresh = False
-                self._set_idle(state, 1)
+    def failed(self, transfer: Transfer, now: float) -> list[Request]:
+        """A transfer from disk or store broke off, or what it brought fails its check. It is tried
+        again after a while, from the store if the disk's copy was no good; when it has failed often
+        enough, the load is given up. Returns the requests that fail with it."""
+        state = transfer.adapter
+        self.book(transfer, now)
+        self.stats.transfers_failed += 1
+        if transfer.link == DISK:
+            self.lower.damaged_on_disk(state)
+        if transfer.attempt < self._retries:
+            attempt, wait_s = transfer.attempt + 1, self._backoff_s * 2.0**transfer.attempt
+            if transfer.goal == TO_HOST:
+                self._order_fetch(state, now, attempt, wait_s)
+            else:
+                self.outbox.append(
+                    self._path.order(
+                        state, NETWORK, TO_DISK, now, attempt=attempt, backoff_s=wait_s
+                    )
+                )
+            return []
+        self.stats.loads_given_up += 1
+        if transfer.goal == TO_DISK:
+            state.staging = False
+            return []
+        state.host = NOT_HOSTED
+        self._nobody_came(state)
+        waiting, state.waiting = state.waiting, []
+        return waiting
 
     def check(self) -> None:
         """Raises AssertionError unless counts, pages and states agree."""
-        resident = [s for s in self._states.values() if s.hot != ABSENT]
-        idle = [state for state in resident if state.idle]
-        assert len(resident) == self.hot_count
-        assert sum(s.pages for s in resident) == self._pool.held[ADAPTER]
-        assert (sum(s.pages for s in idle), len(idle)) == (self.idle_pages, self._idle_count)
-        assert self._hot_limit is None or self.hot_count <= self._hot_limit
-        assert sum(s.hot == LOADING for s in resident) == self.loading_count
+        self.hot.check()

@@ -54,7 +54,7 @@ class Gateway:
             return 0.0
         wait = bucket.wait_s(now)
         if wait > 0 and bucket.limit.over_limit == "reject":
-            request.reason = "rate_limit"
+            request.reason, request.retry_after_s = "rate_limit", wait
             return -1.0
         return wait
 

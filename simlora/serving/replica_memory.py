@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from simlora.scenario.deployment import Deployment
 from simlora.serving.adapter_state import AdapterState
 from simlora.serving.adapter_tiers import AdapterTiers
-from simlora.serving.memory import MemoryPlan
 from simlora.serving.page_pool import ADAPTER, KV, PagePool
 from simlora.serving.prefix_cache import PrefixCache
+from simlora.serving.replica_spec import ReplicaSpec
 from simlora.serving.request import Request
 
 # Making room one prefix block at a time would end a run of decode steps at each of them, so a
@@ -18,22 +17,17 @@ RECLAIM_SHARE = 1 / 256
 class ReplicaMemory:
     """Gives pages to the batch, and takes them from what is only cached when they run out."""
 
-    def __init__(
-        self,
-        deployment: Deployment,
-        plan: MemoryPlan,
-        prefix_block_tokens: int,
-        load_bytes_per_s: float,
-    ) -> None:
-        caching = deployment.scenario.engine.prefix_cache
-        self.plan = plan
+    def __init__(self, spec: ReplicaSpec) -> None:
+        caching = spec.deployment.scenario.engine.prefix_cache
+        plan = self.plan = spec.plan
         self.pool = PagePool(plan.pool_pages)
-        self.tiers = AdapterTiers(deployment, plan, self.pool, load_bytes_per_s)
+        self.tiers = AdapterTiers(spec, self.pool)
+        self.hot = self.tiers.hot
         self.prefix: PrefixCache | None = None
-        self.node_blocks = prefix_block_tokens // plan.block_tokens
+        self.node_blocks = spec.prefix_block_tokens // plan.block_tokens
         if caching.enabled:
             self.prefix = PrefixCache(
-                self.pool, prefix_block_tokens, self.node_blocks * plan.block_pages
+                self.pool, spec.prefix_block_tokens, self.node_blocks * plan.block_pages
             )
         self._isolation = caching.isolation
         self._block_tokens = plan.block_tokens
@@ -57,24 +51,24 @@ class ReplicaMemory:
     def reclaimable_blocks(self) -> int:
         """KV blocks that the batch could have together, with all that is only cached evicted."""
         pool = self.pool
-        return (pool.pages - pool.held[ADAPTER] + self.tiers.idle_pages) // self.block_pages
+        return (pool.pages - pool.held[ADAPTER] + self.hot.idle_pages) // self.block_pages
 
     def take_blocks(self, blocks: int) -> None:
         """Allocate KV blocks for which `make_room` has made room."""
         if blocks:
             self.pool.allocate(KV, blocks * self.block_pages)
 
-    def make_room(self, pages: int) -> bool:
+    def make_room(self, pages: int, now: float) -> bool:
         """See that `pages` pages are free, evicting idle prefixes and adapters, whichever were used
         longest ago. False, and nothing evicted, if they cannot be had."""
-        pool, tiers, prefix = self.pool, self.tiers, self.prefix
+        pool, hot, prefix = self.pool, self.hot, self.prefix
         if pages <= pool.free:
             return True
         idle_prefix = prefix.idle_pages if prefix is not None else 0
-        if pages > pool.free + idle_prefix + tiers.idle_pages:
+        if pages > pool.free + idle_prefix + hot.idle_pages:
             return False
         while pool.free < pages:
-            victim = tiers.next_victim() if tiers.idle_pages else None
+            victim = hot.next_victim(now) if hot.idle_pages else None
             if victim is None or (
                 prefix is not None
                 and prefix.idle_pages
@@ -83,7 +77,7 @@ class ReplicaMemory:
                 assert prefix is not None
                 prefix.evict_oldest()
             else:
-                tiers.evict(victim)
+                hot.evict(victim, now)
         if prefix is not None:
             while pool.free < pages + self._reclaim_extra and prefix.idle_pages:
                 prefix.evict_oldest()
@@ -140,16 +134,18 @@ class ReplicaMemory:
             blocks -= self.release_prefix(request, now)
         self.pool.release(KV, blocks * self.block_pages)
         if request.adapter_state is not None:
-            self.tiers.leave(request.adapter_state)
+            self.hot.leave(request.adapter_state, now)
 
     # --- adapters -----------------------------------------------------------------------
 
     def reserve_adapter(self, state: AdapterState, now: float, spare_pages: int) -> bool:
         """Give an adapter its slot or pages and begin its load. False if there is no room for it
         and `spare_pages` more."""
-        if not self.tiers.has_slot() or not self.make_room(state.pages + spare_pages):
+        if not self.hot.has_place(state, now):
             return False
-        self.tiers.reserve(state, now)
+        if not self.make_room(state.pages + spare_pages, now):
+            return False
+        self.hot.reserve(state, now)
         return True
 
     def check(self) -> None:

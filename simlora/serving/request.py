@@ -31,6 +31,7 @@ class Request:
         "adapter_state",
         "adapter_wait_s",
         "arrival_s",
+        "attempts",
         "base_fallback",
         "block_class",
         "cached_tokens",
@@ -56,6 +57,7 @@ class Request:
         "queue_s",
         "reason",
         "replica",
+        "retry_after_s",
         "session",
         "status",
         "tenant",
@@ -88,6 +90,8 @@ class Request:
 
         self.status = WAITING
         self.reason = ""  # why rejected or failed
+        self.attempts = 1  # times the client has asked, turned away before
+        self.retry_after_s = -1.0  # seconds that the refusal asks the client to wait; -1: untold
         self.replica = -1
         self.adapter_source = SOURCE_NONE
         self.base_fallback = False  # answered by the base model because the adapter was cold

@@ -19,6 +19,15 @@ class Router(Protocol):
         """The index of the replica that gets `request`."""
 
 
+def likely_replica(router: Router, adapter: int, replicas: Sequence[BatchScheduler]) -> int:
+    """The replica that a request for the adapter would go to if it came now: what the router's
+    `foresee` says, or else the one with the fewest unfinished requests."""
+    foresee = getattr(router, "foresee", None)
+    if foresee is not None:
+        return int(foresee(adapter, replicas))
+    return min(range(len(replicas)), key=lambda index: replicas[index].outstanding)
+
+
 class RoundRobin:
     """Every replica in turn."""
 
@@ -28,6 +37,9 @@ class RoundRobin:
     def choose(self, request: Request, replicas: Sequence[BatchScheduler]) -> int:
         self._next = (self._next + 1) % len(replicas)
         return self._next
+
+    def foresee(self, adapter: int, replicas: Sequence[BatchScheduler]) -> int:
+        return (self._next + 1) % len(replicas)
 
 
 class LeastLoaded:
@@ -58,7 +70,10 @@ class AdapterAffinity:
     def choose(self, request: Request, replicas: Sequence[BatchScheduler]) -> int:
         # A base-model request has no adapter to stay with.
         key = request.adapter if request.adapter >= 0 else -1 - request.index
-        order = self._order(key, len(replicas))
+        return self.foresee(key, replicas)
+
+    def foresee(self, adapter: int, replicas: Sequence[BatchScheduler]) -> int:
+        order = self._order(adapter, len(replicas))
         total = sum(replica.outstanding for replica in replicas) + 1
         limit = self._bound * total / len(replicas)
         for index in order:

@@ -10,41 +10,34 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from simlora.scenario.deployment import Deployment
 from simlora.serving.adapter_state import HOT, AdapterState
-from simlora.serving.adapter_tiers import PCIE, Transfer
 from simlora.serving.batch_shape import BatchShape
 from simlora.serving.decode_set import DecodeSet
-from simlora.serving.memory import MemoryPlan
+from simlora.serving.load_starter import LoadStarter
+from simlora.serving.loading import PCIE, Transfer
 from simlora.serving.peak import peak_of
 from simlora.serving.phases import PhaseBook
 from simlora.serving.queue_order import QUEUE_ORDER
 from simlora.serving.replica_memory import ReplicaMemory
-from simlora.serving.request import COMPLETED, REJECTED, RUNNING, WAITING, Request
+from simlora.serving.replica_spec import ReplicaSpec
+from simlora.serving.request import COMPLETED, FAILED, RUNNING, WAITING, Request
 from simlora.serving.step import StepLog, StepPlan
 
 
 class BatchScheduler:
     """Queue and batch of one replica, over its memory."""
 
-    def __init__(
-        self,
-        deployment: Deployment,
-        plan: MemoryPlan,
-        log: StepLog,
-        finished: list[Request],
-        prefix_block_tokens: int,
-        load_bytes_per_s: float,
-    ) -> None:
-        engine = deployment.scenario.engine
-        self.memory = ReplicaMemory(deployment, plan, prefix_block_tokens, load_bytes_per_s)
+    def __init__(self, spec: ReplicaSpec, log: StepLog, finished: list[Request]) -> None:
+        scenario, plan = spec.deployment.scenario, spec.plan
+        engine, adapters = scenario.engine, scenario.adapters
+        self.memory = ReplicaMemory(spec)
         self.tiers = self.memory.tiers
         self.shape = BatchShape()
         self.decodes = DecodeSet(plan.block_tokens, self.shape)
         self.running: dict[int, Request] = {}  # in order of admission
         self.prefilling: list[Request] = []  # of them, those whose prompt is not done; same order
         self.finished = finished
-        self.phases = PhaseBook(log, deployment.scenario.run.warmup_s)
+        self.phases = PhaseBook(log, scenario.run.warmup_s)
         self.preemptions = 0
         self.outstanding = 0  # requests submitted and not finished
 
@@ -59,60 +52,78 @@ class BatchScheduler:
         self._last_admission = -self._admit_every  # step count at the last admission
         self.scans = engine.scheduler.scans_waiting
         self._separate = engine.scheduler.batching == "separate"
-        self._blocking = engine.adapter_loading == "blocking"
-        self._unified = plan.unified
-        self._cold_start = deployment.scenario.adapters.cold_start
+        self._cold_start = adapters.cold_start
+        self._retry_after_s = adapters.retry_after_s
         self._order = QUEUE_ORDER.make(engine.scheduler.order)
         self._ready: list[tuple[float, int, Request]] = []  # waiting, adapter hot (or was)
         self._reserved_blocks = 0  # for the rest of the prompts in `prefilling`
-        # An action that found no memory is not tried again until some may have come free.
-        self._admission_blocked = self._loads_stalled = False
+        # An admission that found no memory is not tried again until some may have come free.
+        self.admission_blocked = False
+        self._loads = LoadStarter(
+            self,
+            engine.max_num_seqs,
+            blocking=engine.adapter_loading == "blocking",
+            preempts=adapters.hot.when_full == "preempt",
+        )
 
     # --- what comes in ------------------------------------------------------------------
 
-    def submit(self, request: Request, now: float) -> None:
-        """A request has been routed here, at `now`."""
+    def submit(self, request: Request, now: float) -> bool:
+        """A request has been routed here, at `now`. False if it is turned away: then the request
+        says why, and when to come again."""
         request.enqueued_s = now
-        self.outstanding += 1
         if request.adapter < 0:
+            self.outstanding += 1
             self._push_ready(request)
-            return
+            return True
         tiers = self.tiers
         state = tiers.look_up(request, now)
         if self._cold_start != "wait" and tiers.is_cold(state):
-            tiers.fetch(state)
+            tiers.fetch(state, now)
             if self._cold_start == "reject":
-                self.outstanding -= 1
-                request.status = REJECTED
-                request.reason = "cold_start"
-                request.finish_s = now
-                self.finished.append(request)
-            else:
-                request.base_fallback = True
-                self._push_ready(request)
-            return
+                request.reason, request.retry_after_s = "cold_start", self._retry_after_s
+                return False
+            request.base_fallback = True
+            self.outstanding += 1
+            self._push_ready(request)
+            return True
+        self.outstanding += 1
         request.adapter_state = state
         if state.hot == HOT:
             self._push_ready(request)
         else:
-            tiers.wait_for(state, request, self._order.key(request))
+            tiers.wait_for(state, request, self.key(request), now)
+        return True
 
-    def transfer_done(self, transfer: Transfer, now: float) -> None:
-        """The driver has carried out a transfer from `tiers.outbox`."""
+    def transfer_done(self, transfer: Transfer, now: float, *, failed: bool = False) -> None:
+        """The driver has carried out a transfer from `tiers.outbox`, or it failed."""
         state = transfer.adapter
-        if transfer.link == PCIE:
-            self._became_hot(state, now)
+        if failed:
+            for request in self.tiers.failed(transfer, now):
+                self._fail(request, "adapter_load", now)
+        elif transfer.link == PCIE:
+            self.tiers.book(transfer, now)
+            self.became_hot(state, now)
         else:
-            key = self._order.key(state.waiting[0]) if state.waiting else 0.0
-            self.tiers.hosted(state, key, now)
-        self._admission_blocked = self._loads_stalled = False
+            key = self.key(state.waiting[0]) if state.waiting else 0.0
+            self.tiers.arrived(transfer, key, now)
+        self._memory_came_free()
 
-    def _became_hot(self, state: AdapterState, now: float) -> None:
+    def became_hot(self, state: AdapterState, now: float) -> None:
+        """The adapter is in GPU memory, and the requests that waited for it are ready."""
         for request in self.tiers.became_hot(state, now):
             self._push_ready(request)
 
+    def _memory_came_free(self) -> None:
+        self.admission_blocked = False
+        self._loads.retry()
+
+    def key(self, request: Request) -> float:
+        """The request's place in the queue."""
+        return self._order.key(request)
+
     def _push_ready(self, request: Request) -> None:
-        heappush(self._ready, (self._order.key(request), request.index, request))
+        heappush(self._ready, (self.key(request), request.index, request))
 
     @property
     def waiting(self) -> int:
@@ -135,7 +146,7 @@ class BatchScheduler:
         """Whether `schedule` might do more than let the decoding sequences go on."""
         if self.scans and self.passed_over != self.shape.passed_over:
             return True  # the steps to come take another time
-        return self._may_admit() or self._may_load()
+        return self._may_admit() or self._loads.may_start() or self._loads.may_start_ahead()
 
     @property
     def passed_over(self) -> int:
@@ -144,30 +155,17 @@ class BatchScheduler:
 
     def _may_admit(self) -> bool:
         return (
-            bool(self._ready) and not self._admission_blocked and len(self.running) < self._max_seqs
+            bool(self._ready) and not self.admission_blocked and len(self.running) < self._max_seqs
         )
 
-    def _may_load(self) -> bool:
-        """Whether the adapter at the head of the backlog may be given GPU memory now.
+    @property
+    def ready_count(self) -> int:
+        """Waiting requests whose adapters are in GPU memory, or were."""
+        return len(self._ready)
 
-        Adapters loaded far ahead of the batch would only take memory from it, so those of the
-        requests that come before, with such an adapter and prompt each, must fit along with it.
-        """
-        if (
-            not self.tiers.backlog
-            or self._loads_stalled
-            or (self._admission_blocked and self._unified)
-        ):
-            return False
-        key, _, state = self.tiers.backlog[0]
-        ahead = len(self.running) + self.tiers.loading_count
-        if self._ready and self._ready[0][0] < key:
-            ahead += len(self._ready)
-        if ahead >= self._max_seqs:
-            return False
-        prompt_blocks = self.memory.blocks(state.waiting[0].prompt_tokens)
-        pages = state.pages + prompt_blocks * self.memory.block_pages
-        return not self._unified or ahead * pages <= self.memory.pool.pages
+    def first_ready_key(self) -> float | None:
+        """The place in the queue of the first of them."""
+        return self._ready[0][0] if self._ready else None
 
     # --- one step -----------------------------------------------------------------------
 
@@ -181,14 +179,14 @@ class BatchScheduler:
         if self.prefilling:
             budget, undisturbed = self._continue_prefills(budget, now, undisturbed)
         if undisturbed or not self.running:
-            if self.tiers.backlog:
-                self._start_loads(now)
+            self._loads.start(now)
             while self._ready and self._may_admit() and self._steps_to_admission() <= 0:
                 budget = self._admit(budget, now)
-                if not (self.tiers.backlog and self._may_load()):
+                if not self._loads.may_start():
                     break
                 # Requests whose adapters were evicted meanwhile have gone back to the backlog.
-                self._start_loads(now)
+                self._loads.start(now)
+            self._loads.start_ahead(now)
         if self.scans:
             shape.passed_over = self.passed_over
         plan.steps, plan.timed = 1, shape
@@ -236,7 +234,7 @@ class BatchScheduler:
         there are none left. They are taken when the step is complete; until then everything else
         leaves them alone. False if something was preempted: then nothing is admitted now."""
         undisturbed = True
-        while not self._find_room(0, len(self.running) - 1):
+        while not self._find_room(0, len(self.running) - 1, now):
             self._preempt_last(now)
             undisturbed = False
         return undisturbed
@@ -250,7 +248,9 @@ class BatchScheduler:
             done = request.prefilled_tokens
             chunk = min(request.prefill_target - done, budget)
             blocks = self.memory.blocks_between(done, done + chunk)
-            while request.status == RUNNING and not self._find_room(blocks, len(self.running) - 1):
+            while request.status == RUNNING and not self._find_room(
+                blocks, len(self.running) - 1, now
+            ):
                 self._preempt_last(now)
                 undisturbed = False
             if request.status == RUNNING:  # else it was preempted, now or for one before it
@@ -259,22 +259,6 @@ class BatchScheduler:
                 self._reserved_blocks -= self._to_reserve(done, done + chunk)
                 budget -= chunk
         return budget, undisturbed
-
-    def _start_loads(self, now: float) -> None:
-        """Give GPU memory to the adapters that requests wait for, in the order of the queue."""
-        tiers = self.tiers
-        while self._may_load():
-            state = tiers.backlog[0][2]
-            growth_pages = self.decodes.next_blocks() * self.memory.block_pages
-            if not self.memory.reserve_adapter(state, now, growth_pages):
-                self._loads_stalled = True
-                return
-            heappop(tiers.backlog)
-            if self._blocking:
-                self._plan.blocking_loads.append(state)
-                self._became_hot(state, now)
-            else:
-                tiers.outbox.append(tiers.gpu_copy(state))
 
     def _admit(self, budget: int, now: float) -> int:
         """Let waiting requests into the batch while tokens, sequences and memory last. Returns the
@@ -285,7 +269,7 @@ class BatchScheduler:
             state = request.adapter_state
             if state is not None and state.hot != HOT:  # evicted while the request waited
                 heappop(ready)
-                self.tiers.wait_for(state, request, key)
+                self.tiers.wait_for(state, request, key, now)
                 continue
             target = request.prompt_tokens + request.emitted_tokens
             cached = memory.acquire_prefix(request, target, now)
@@ -299,16 +283,16 @@ class BatchScheduler:
             blocks = memory.blocks_between(cached, cached + chunk)
             later_blocks = self._to_reserve(cached + chunk, target)
             if state is not None:
-                self.tiers.use(state)
+                self.tiers.hot.use(state)
             # A prompt comes in only if all of it fits beside those still being computed: else long
             # prompts would throw each other out, again and again.
             if not self._fits_to_the_end(request) or not self._find_room(
-                blocks + later_blocks + self._reserved_blocks, len(self.running)
+                blocks + later_blocks + self._reserved_blocks, len(self.running), now
             ):
                 if state is not None:
-                    self.tiers.leave(state)
+                    self.tiers.hot.leave(state, now)
                 memory.release_prefix(request, now)
-                self._admission_blocked = True
+                self.admission_blocked = True
                 break
             heappop(ready)
             self._last_admission = self.decodes.step_count
@@ -338,7 +322,7 @@ class BatchScheduler:
         peak = peak_of(request, self.running.values(), self.decodes.step_count)
         return self.memory.blocks(peak) <= self.memory.reclaimable_blocks
 
-    def _find_room(self, blocks: int, others: int) -> bool:
+    def _find_room(self, blocks: int, others: int, now: float) -> bool:
         """Make room for KV blocks of a request, beside which `others` are running, and for the
         growth of what is decoding.
 
@@ -346,12 +330,12 @@ class BatchScheduler:
         way: else they would hold the request's memory forever.
         """
         pages = (blocks + self.decodes.next_blocks()) * self.memory.block_pages
-        if self.memory.make_room(pages):
+        if self.memory.make_room(pages, now):
             return True
         if others:
             return False
-        self.tiers.give_up_fresh()
-        return self.memory.make_room(pages)
+        self.tiers.hot.give_up_fresh()
+        return self.memory.make_room(pages, now)
 
     def _complete_chunks(self, now: float) -> None:
         for request, chunk in self._plan.take_chunks():
@@ -370,6 +354,15 @@ class BatchScheduler:
 
     # --- what goes out ------------------------------------------------------------------
 
+    def _fail(self, request: Request, reason: str, now: float) -> None:
+        """A waiting request will not be answered."""
+        self.phases.cut(request, now)
+        request.status = FAILED
+        request.reason = reason
+        request.finish_s = now
+        self.outstanding -= 1
+        self.finished.append(request)
+
     def _finish(self, request: Request, kv_tokens: int, now: float) -> None:
         self._leave_batch(request, kv_tokens, now)
         request.status = COMPLETED
@@ -378,8 +371,14 @@ class BatchScheduler:
         self.finished.append(request)
 
     def _preempt_last(self, now: float) -> None:
-        """Throw the request admitted last out of the batch; its tokens are computed again later."""
-        request = next(reversed(self.running.values()))
+        self.preempt(next(reversed(self.running.values())), now)
+
+    def block_for(self, state: AdapterState) -> None:
+        """The coming step is prolonged by the load of an adapter."""
+        self._plan.blocking_loads.append(state)
+
+    def preempt(self, request: Request, now: float) -> None:
+        """Throw a request out of the batch; its tokens are computed again later."""
         if request.finish_step >= 0:
             self.phases.decode_ends(request, now)
             kv_tokens = self.decodes.leave(request)
@@ -397,4 +396,4 @@ class BatchScheduler:
     def _leave_batch(self, request: Request, kv_tokens: int, now: float) -> None:
         del self.running[request.index]
         self.memory.release(request, kv_tokens, now)
-        self._admission_blocked = self._loads_stalled = False
+        self._memory_came_free()

@@ -80,6 +80,11 @@ class TierCache:
         self._policy.on_insert(key, nbytes, now)
         return victims
 
+    def remove(self, key: int) -> None:
+        """Take `key` out, which is not counted as an eviction."""
+        self.used_bytes -= self._sizes.pop(key)
+        self._policy.on_remove(key)
+
     def _can_make_room(self, nbytes: int, evictable: Evictable | None) -> bool:
         if nbytes > self.capacity_bytes or self.max_count == 0:
             return False
@@ -102,6 +107,5 @@ class TierCache:
         return None
 
     def _evict(self, key: int) -> None:
-        self.used_bytes -= self._sizes.pop(key)
         self.evictions += 1
-        self._policy.on_remove(key)
+        self.remove(key)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from simlora.scenario.deployment import Deployment
 from simlora.serving.eviction import EvictionPolicy, PolicyContext, make_policy
-from simlora.serving.memory import ELEMENT_BYTES, MemoryPlan
+from simlora.serving.loading import DISK, NETWORK, PCIE
+from simlora.serving.memory import ELEMENT_BYTES
+from simlora.serving.replica_spec import ReplicaSpec
 
 GB = 1e9
-GIGABIT = 1e9 / 8
 
 Holds = Callable[[int], bool]  # whether a tier has an adapter
 
@@ -18,22 +18,16 @@ Holds = Callable[[int], bool]  # whether a tier has an adapter
 class TierPolicies:
     """Makes the policies of one replica. An adapter's reload time is that of an idle link.
 
-    `load_bytes_per_s` is the rate of copies from host to GPU memory; `in_warm` and `in_nvme` tell
-    from where an adapter would come back.
+    `in_warm` and `in_nvme` tell from where an adapter would come back.
     """
 
-    def __init__(
-        self,
-        deployment: Deployment,
-        plan: MemoryPlan,
-        load_bytes_per_s: float,
-        in_warm: Holds,
-        in_nvme: Holds,
-    ) -> None:
+    def __init__(self, spec: ReplicaSpec, in_warm: Holds, in_nvme: Holds) -> None:
+        deployment, plan = spec.deployment, spec.plan
         self._deployment = deployment
         self._plan = plan
         self._config = deployment.scenario.adapters
-        self._load_bytes_per_s = load_bytes_per_s
+        self._alone_s = spec.path.alone_s
+        self._next_use = spec.next_use
         self._in_warm = in_warm
         self._in_nvme = in_nvme
         self._pinned = [name in self._config.hot.pinned_tiers for name in deployment.tier_names]
@@ -51,6 +45,8 @@ class TierPolicies:
         """Of GPU memory: slots are all alike; a pool has no fixed part for adapters."""
         plan = self._plan
         capacity = None if plan.unified else float(plan.slot_bytes)
+        if self._config.hot.capacity_gb is not None:
+            capacity = self._config.hot.capacity_gb * GB
         unit = self._hot_bytes(self._smallest)
         return self._make("hot", self._config.hot.eviction, capacity, unit, self._load_s)
 
@@ -63,7 +59,8 @@ class TierPolicies:
 
     def nvme(self) -> EvictionPolicy:
         """Of the local disk."""
-        capacity = self._config.nvme.capacity_gb * GB
+        bounded = self._config.nvme.max_adapters is not None
+        capacity = None if bounded else self._config.nvme.capacity_gb * GB
         unit = ELEMENT_BYTES * self._smallest
         return self._make("nvme", self._config.nvme.eviction, capacity, unit, self._download_s)
 
@@ -89,6 +86,7 @@ class TierPolicies:
             reload_s=reload_s,
             weight=self._weight,
             unit_bytes=unit_bytes,
+            next_use=self._next_use,
         )
         return make_policy(name, context, f"adapters.{tier}.eviction")
 
@@ -100,15 +98,13 @@ class TierPolicies:
         return inf if self._pinned[tier] else self._deployment.tiers[tier].weight
 
     def _load_s(self, key: int) -> float:
-        copy_s = self._config.warm.latency_s + self._bytes(key) / self._load_bytes_per_s
+        copy_s = self._alone_s(PCIE, self._bytes(key))
         return copy_s if self._in_warm(key) else copy_s + self._fetch_s(key)
 
     def _fetch_s(self, key: int) -> float:
         if not self._in_nvme(key):
             return self._download_s(key)
-        nvme = self._config.nvme
-        return nvme.latency_s + self._bytes(key) / (nvme.bandwidth_gbps * GIGABIT)
+        return self._alone_s(DISK, self._bytes(key))
 
     def _download_s(self, key: int) -> float:
-        store = self._config.store
-        return store.latency_s + self._bytes(key) / (store.bandwidth_gbps * GIGABIT)
+        return self._alone_s(NETWORK, self._bytes(key))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from simlora.results.schema import (
     AdapterFacts,
     BatchFacts,
@@ -12,6 +14,7 @@ from simlora.results.schema import (
     TimingFacts,
 )
 from simlora.scenario.deployment import Deployment
+from simlora.serving.loading import TERMS
 from simlora.serving.memory import MemoryPlan
 from simlora.serving.page_pool import ADAPTER, KV, PREFIX, PagePool
 from simlora.serving.request import SOURCE_HOT, SOURCE_NAMES
@@ -52,6 +55,16 @@ def gather_facts(
             evictions=sum(s.evictions for s in stats),
             load_wait_s=sum(scheduler.phases.adapter_wait_s for scheduler in schedulers),
             bytes_loaded=sum(s.loaded_bytes for s in stats),
+            load_terms_s={
+                term: seconds
+                for term in TERMS
+                if (seconds := math.fsum(s.terms_s[term] for s in stats))
+            },
+            transfers_failed=sum(s.transfers_failed for s in stats),
+            loads_given_up=sum(s.loads_given_up for s in stats),
+            prefetches=sum(s.prefetches for s in stats),
+            prefetches_used=sum(s.prefetches_used for s in stats),
+            prefetches_wasted=sum(s.prefetches_wasted for s in stats),
         ),
         prefix=PrefixFacts(
             lookup_tokens=sum(prefix.lookup_tokens for prefix in prefixes),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from simpy import Environment
 
-from simlora.serving.adapter_tiers import Transfer
+from simlora.serving.loading import Transfer
 from simlora.timing.transfers import transfer_s
 
 # Transfers whose rest would take less than this are done: what is left is rounding.
@@ -14,7 +14,8 @@ EPSILON_S = 1e-12
 
 
 class Link:
-    """Processor sharing over `bytes_per_s`; a transfer's own latency comes first, in parallel."""
+    """Processor sharing over `bytes_per_s`; what a transfer takes before and after its bytes flow
+    passes beside that of others."""
 
     def __init__(
         self, env: Environment, bytes_per_s: float, on_done: Callable[[Transfer], None]
@@ -36,7 +37,7 @@ class Link:
 
     def alone_s(self, transfer: Transfer) -> float:
         """Seconds the transfer would take on the idle link."""
-        return transfer_s(transfer.latency_s, transfer.nbytes, self.bytes_per_s)
+        return transfer_s(transfer.latency_s, transfer.nbytes, self.bytes_per_s, transfer.finish_s)
 
     def _join(self, transfer: Transfer) -> None:
         self._settle()
@@ -69,6 +70,16 @@ class Link:
         done = [key for key, (_, rest) in self._rest.items() if rest <= tolerance]
         for key in done:
             transfer, _ = self._rest.pop(key)
-            self.active -= 1
-            self._on_done(transfer)
+            if transfer.finish_s:
+                self._finish_later(transfer)
+            else:
+                self._finish(transfer)
         self._wake_at_next_end()
+
+    def _finish_later(self, transfer: Transfer) -> None:
+        timeout = self._env.timeout(transfer.finish_s)
+        timeout.callbacks.append(lambda _: self._finish(transfer))
+
+    def _finish(self, transfer: Transfer) -> None:
+        self.active -= 1
+        self._on_done(transfer)

@@ -9,8 +9,8 @@ from simpy import Environment
 from simpy.events import Event
 
 from simlora.errors import UserError
-from simlora.serving.adapter_tiers import PCIE, Transfer
 from simlora.serving.batch_shape import BatchShape
+from simlora.serving.loading import PCIE, Transfer
 from simlora.serving.request import Request
 from simlora.serving.scheduler import BatchScheduler
 from simlora.serving.step import StepPlan
@@ -35,6 +35,7 @@ class ReplicaProcess:
         timing: TimingModel,
         link_bytes_per_s: list[float],
         fast_forward: bool,
+        fails: Callable[[Transfer], bool],
         on_idle: Callable[[], None],
     ) -> None:
         self.scheduler = scheduler
@@ -47,6 +48,7 @@ class ReplicaProcess:
         self._env = env
         self._timing = timing
         self._fast_forward = fast_forward
+        self._fails = fails
         self._on_idle = on_idle
         self._boundary: Event = env.event()  # what the process waits for
         # The decode run in flight: steps planned (0: none), first step, growth, beginning.
@@ -57,15 +59,23 @@ class ReplicaProcess:
         self._run_started_s = 0.0
         env.process(self._serve())
 
-    def submit(self, request: Request, now: float) -> None:
-        """A request arrives at `now` (the present, but for rounding)."""
-        self.scheduler.submit(request, now)
+    def submit(self, request: Request, now: float) -> bool:
+        """A request arrives at `now` (the present, but for rounding). False: it is turned away."""
+        accepted = self.scheduler.submit(request, now)
+        self._react()
+        return accepted
+
+    def prefetch(self, adapter: int, goal: int) -> None:
+        """An adapter is to be brought up ahead of requests."""
+        self.scheduler.tiers.prefetch(adapter, goal, self._env.now)
         self._react()
 
     def _transfer_done(self, transfer: Transfer) -> None:
         self.events += 1
-        self.scheduler.transfer_done(transfer, self._env.now)
+        self.scheduler.transfer_done(transfer, self._env.now, failed=self._fails(transfer))
         self._react()
+        if self.idle:
+            self._on_idle()  # what waited may have failed
 
     def _react(self) -> None:
         """Something has come in: begin a step, or end the decode run early, if it matters."""
@@ -170,7 +180,8 @@ class ReplicaProcess:
     def _blocking_load_s(self, plan: StepPlan) -> float:
         """Loads on the critical path, one after the other."""
         tiers, link = self.scheduler.tiers, self.links[PCIE]
-        return sum(link.alone_s(tiers.gpu_copy(state)) for state in plan.blocking_loads)
+        now = self._env.now
+        return sum(link.alone_s(tiers.gpu_copy(state, now)) for state in plan.blocking_loads)
 
     def gauges(self) -> tuple[int, int, int, int, int, int, int]:
         """Running and waiting requests, pages of KV, prefixes and adapters, free pages, and hot
@@ -191,5 +202,5 @@ class ReplicaProcess:
             prefix_pages,
             adapter_pages,
             free_pages,
-            scheduler.tiers.hot_count,
+            scheduler.tiers.hot.count,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from itertools import repeat
 
 from simpy import Environment
@@ -14,17 +13,22 @@ from simlora.errors import UserError
 from simlora.results.recorder import Recorder
 from simlora.scenario.deployment import Deployment
 from simlora.serving.gateway import Gateway
+from simlora.serving.loading import LoadPath
 from simlora.serving.memory import MemoryPlan, plan_memory
+from simlora.serving.replica_spec import ReplicaSpec
 from simlora.serving.request import REJECTED, Request
+from simlora.serving.retries import retry_delay_s
 from simlora.serving.routing import ROUTING
 from simlora.serving.scheduler import BatchScheduler
 from simlora.sim.events import GAUGES, After
+from simlora.sim.faults import LoadFaults
+from simlora.sim.foresight import future_of
 from simlora.sim.interrupts import interruptible
+from simlora.sim.prefetching import Prefetching
 from simlora.sim.replica import ReplicaProcess
 from simlora.timing import TimingModel, make_timing
 from simlora.workload.blocks import Traffic
 
-GIGABIT = 1e9 / 8
 Progress = Callable[[float, int], None]  # simulated seconds, requests that have arrived
 
 
@@ -55,33 +59,23 @@ class Simulation:
         self._arrivals_over = False
         self._held_back: dict[int, Request] = {}  # by the gateway, or on their way from it
         self._done: Event = self.env.event()
+        next_use = future_of(deployment, traffic)
         for pool_index, pool in enumerate(scenario.fleet):
-            plan = plan_memory(deployment, pool_index)
             timing = timing_of(deployment, pool_index)
-            serving, bytes_per_s = _loading(deployment, pool_index, timing)
-            links = [
-                scenario.adapters.store.bandwidth_gbps * GIGABIT,
-                scenario.adapters.nvme.bandwidth_gbps * GIGABIT,
-                bytes_per_s,
-            ]
+            plan = plan_memory(deployment, pool_index)
+            path = _load_path(deployment, pool_index, timing)
+            spec = ReplicaSpec(deployment, plan, path, traffic.prefix_block_tokens, next_use)
             self.timings.append(timing)
             for _ in range(pool.replicas):
-                scheduler = BatchScheduler(
-                    serving,
-                    plan,
-                    recorder.add_replica(),
-                    recorder.pending,
-                    traffic.prefix_block_tokens,
-                    bytes_per_s,
-                )
                 self.plans.append(plan)
                 self.replicas.append(
                     ReplicaProcess(
                         self.env,
-                        scheduler,
+                        BatchScheduler(spec, recorder.add_replica(), recorder.pending),
                         timing,
-                        links,
+                        path.links_bytes_per_s,
                         scenario.run.fast_forward,
+                        LoadFaults(deployment, len(self.replicas)).fails,
                         self._stop_if_done,
                     )
                 )
@@ -90,6 +84,12 @@ class Simulation:
         self._schedulers = [replica.scheduler for replica in self.replicas]
         self._gateway = Gateway(deployment, self.plans[0].max_model_len)
         self._router = ROUTING.make(scenario.gateway.routing)
+        self._clients = scenario.workload.clients
+        self._prefetching: Prefetching | None = None
+        if scenario.adapters.prefetch.ahead:
+            self._prefetching = Prefetching(
+                self.env, deployment, traffic, self.replicas, self._router
+            )
 
     def run(self, progress: Progress | None = None) -> bool:
         """Simulate to the end, or until Ctrl-C: then True is returned, and what is unfinished is
@@ -157,23 +157,43 @@ class Simulation:
             self.recorder.flush()
 
     def _receive(self, request: Request) -> None:
-        """The gateway's decision about a request that arrives now."""
-        wait_s = self._gateway.admit(request, request.arrival_s)
-        if wait_s < 0:
-            request.status = REJECTED
-            request.finish_s = request.arrival_s
-            self.recorder.pending.append(request)
-        elif wait_s + self._overhead_s == 0:
-            self._dispatch(request, request.arrival_s)
-        else:
-            self._held_back[request.index] = request
-            timeout = self.env.timeout(wait_s + self._overhead_s)
-            timeout.callbacks.append(lambda _: self._let_go(request))
+        """A request arrives now."""
+        self._let_in(request, request.arrival_s)
 
-    def _let_go(self, request: Request) -> None:
-        del self._held_back[request.index]
-        self._dispatch(request, self.env.now)
-        self._stop_if_done()  # it may have been refused there
+    def _let_in(self, request: Request, now: float) -> None:
+        """The gateway's decision about a request."""
+        wait_s = self._gateway.admit(request, now)
+        if wait_s < 0:
+            self._turn_away(request, now)
+        elif wait_s + self._overhead_s == 0:
+            self._dispatch(request, now)
+        else:
+            self._hold_back(request, wait_s + self._overhead_s, self._dispatch)
+
+    def _hold_back(
+        self, request: Request, wait_s: float, then: Callable[[Request, float], None]
+    ) -> None:
+        """Go on with a request after a while."""
+
+        def go_on(_: Event) -> None:
+            del self._held_back[request.index]
+            then(request, self.env.now)
+            self._stop_if_done()  # it may have been refused there
+
+        self._held_back[request.index] = request
+        self.env.timeout(wait_s).callbacks.append(go_on)
+
+    def _turn_away(self, request: Request, now: float) -> None:
+        """A request is refused: its client asks again, or gives up."""
+        delay_s = retry_delay_s(self._clients, request)
+        if delay_s is None:
+            request.status = REJECTED
+            request.finish_s = now
+            self.recorder.pending.append(request)
+            return
+        request.attempts += 1
+        request.reason, request.retry_after_s = "", -1.0
+        self._hold_back(request, delay_s, self._let_in)
 
     def _dispatch(self, request: Request, now: float) -> None:
         replica = self._router.choose(request, self._schedulers)
@@ -183,7 +203,10 @@ class Simulation:
                 f"{replica!r}; allowed are 0 to {len(self.replicas) - 1}"
             )
         request.replica = replica
-        self.replicas[replica].submit(request, now)
+        if not self.replicas[replica].submit(request, now):
+            self._turn_away(request, now)
+        if self._prefetching is not None and request.adapter >= 0:
+            self._prefetching.requested(replica, request.adapter)
 
     # --- the end ------------------------------------------------------------------------
 
@@ -215,20 +238,16 @@ class Simulation:
             yield After(env, next_s - env.now, GAUGES)
 
 
-def _loading(
-    deployment: Deployment, pool_index: int, timing: TimingModel
-) -> tuple[Deployment, float]:
-    """How adapters come into GPU memory: the deployment with the latency of a copy as the timing
-    model has it, and the bytes per second of all copies to a replica together."""
+def _load_path(deployment: Deployment, pool_index: int, timing: TimingModel) -> LoadPath:
+    """How adapters come into a replica's GPU memory: as the timing model has it, else over the
+    GPU's host link."""
+    adapters = deployment.scenario.adapters
     if timing.load is None:
         # Each GPU loads its own shard of an adapter.
         gpus = deployment.scenario.fleet[pool_index].tensor_parallel
-        return deployment, deployment.gpus[pool_index].pcie_gb_per_s * 1e9 * gpus
-    scenario = deployment.scenario
-    warm = scenario.adapters.warm.model_copy(update={"latency_s": timing.load.latency_s})
-    adapters = scenario.adapters.model_copy(update={"warm": warm})
-    scenario = scenario.model_copy(update={"adapters": adapters})
-    return replace(deployment, scenario=scenario), timing.load.bytes_per_s
+        return LoadPath(adapters, deployment.gpus[pool_index].pcie_gb_per_s * 1e9 * gpus)
+    warm = adapters.warm.model_copy(update={"registration_s": timing.load.latency_s})
+    return LoadPath(adapters.model_copy(update={"warm": warm}), timing.load.bytes_per_s)
 
 
 def _check_prefix_blocks(deployment: Deployment, traffic: Traffic) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simlora.errors import UserError
-from simlora.scenario.traffic import Zipf
+from simlora.scenario.traffic import Popularity, Top, Zipf
 from simlora.workload.blocks import Floats, Tokens
 from simlora.workload.randomness import Purpose, stream
 
@@ -44,7 +44,7 @@ def targets_of(deployment: Deployment) -> Targets:
     """Return the targets of a scenario with synthetic traffic.
 
     With `rate_rps` the load is split by popularity: targets are ranked in an order drawn once from
-    the seed (so that tenant groups mix), and the k-th gets a share proportional to k**-zipf. With
+    the seed (so that tenant groups mix), and the k-th gets its share of that law. With
     `rate_rps_each` every tenant of a group sends at that rate, evenly over its adapters.
 
     Raises:
@@ -58,8 +58,8 @@ def targets_of(deployment: Deployment) -> Targets:
     workload = deployment.scenario.workload
     if workload.rate_rps is not None:
         rate_rps = workload.rate_rps
-        zipf = workload.popularity.zipf if isinstance(workload.popularity, Zipf) else 0.0
-        shares = zipf_shares(len(tenants), zipf, stream(deployment.scenario.seed, Purpose.RANKING))
+        ranking = stream(deployment.scenario.seed, Purpose.RANKING)
+        shares = ranking.permutation(shares_by_rank(workload.popularity, len(tenants)))
     else:
         groups = deployment.scenario.tenants
         each = [groups[member.group].rate_rps_each or 0.0 for member in deployment.tenants]
@@ -76,7 +76,15 @@ def targets_of(deployment: Deployment) -> Targets:
     )
 
 
-def zipf_shares(count: int, zipf: float, random: np.random.Generator) -> Floats:
-    """Return shares that sum to 1, proportional to rank**-zipf, with the ranks shuffled."""
+def shares_by_rank(popularity: Popularity, count: int) -> Floats:
+    """Return the shares of `count` targets, most popular first; they sum to 1."""
+    if isinstance(popularity, Top):
+        top = popularity.top
+        head, tail = _zipf(top.count, top.zipf), _zipf(count - top.count, top.zipf)
+        return np.concatenate([top.share * head, (1 - top.share) * tail])
+    return _zipf(count, popularity.zipf if isinstance(popularity, Zipf) else 0.0)
+
+
+def _zipf(count: int, zipf: float) -> Floats:
     shares = np.arange(1, count + 1, dtype=np.float64) ** -zipf
-    return random.permutation(shares / shares.sum())
+    return shares / shares.sum()

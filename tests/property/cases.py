@@ -17,6 +17,7 @@ from tests.simulating import arrays_traffic, small_scenario, with_pool
 
 # In these short runs a time to live must be short to end, and K small to matter.
 EVICTION_NAMES = ["lru", *(name for name in EVICTION.names() if name != "lru"), "ttl-0.2", "ttl-2"]
+EVICTION_NAMES.append("belady")
 EVICTION_NAMES += [f"{name}+priority" for name in ("lru", "2q", "sieve", "gdsf", "ttl-0.2")]
 ROOTS = 3  # system prompts, shared across tenants so that isolation has something to keep apart
 
@@ -113,9 +114,33 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
         "initial_tier": draw(st.sampled_from(["warm", "nvme", "store"])),
         "warm": {"capacity_gb": draw(st.sampled_from([1.0, 0.003, 0.0]))},
         "nvme": {"capacity_gb": draw(st.sampled_from([1.0, 0.002, 0.0]))},
-        "store": {"latency_s": 0.02},
-        "hot": {},
+        "store": {"latency_s": 0.02, "tls_s": 0.005},
+        "hot": {"when_full": draw(st.sampled_from(["wait", "wait", "preempt"]))},
+        "retry_after_s": 0.05,
     }
+    if draw(st.integers(0, 2)) == 0:
+        adapters["loading"] = {
+            "failure_rate": draw(st.sampled_from([0.1, 0.5, 1.0])),
+            "retries": draw(st.sampled_from([0, 1, 3])),
+            "backoff_s": 0.01,
+        }
+    if draw(st.booleans()):
+        adapters["prefetch"] = draw(
+            st.fixed_dictionaries(
+                {
+                    "session_start": st.booleans(),
+                    "login_lead_s": st.sampled_from([0.02, 0.2]),
+                    "session_gap_s": st.sampled_from([0.05, 1.0]),
+                    "cadence": st.sampled_from([None, {"keep_s": 0.0}, {"keep_s": 0.1}]),
+                    "top_k": st.sampled_from([0, 3]),
+                    "bulk": st.booleans(),
+                    "regional": st.booleans(),
+                    "rate_limit_per_s": st.sampled_from([None, 20.0, 500.0]),
+                }
+            )
+        )
+    for tier in ("warm", "nvme"):
+        adapters[tier]["inclusive"] = draw(st.sampled_from([True, True, False]))
     for tier in ("hot", "warm", "nvme"):
         adapters.setdefault(tier, {})["eviction"] = draw(st.sampled_from(EVICTION_NAMES))
     if adapters["cold_start"] != "wait" and not adapters["warm"]["capacity_gb"]:
@@ -124,6 +149,12 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
     if slots if slots is not None else draw(st.booleans()):
         limit = limit or 3
         engine["memory"] = {"mode": "slots", "max_loras": limit, "max_lora_rank": 16}
+    elif limit and draw(st.booleans()):
+        adapters["hot"]["adaptive"] = {
+            "min_adapters": limit,
+            "max_adapters": 2 * limit,
+            "window_s": 0.2,
+        }
     elif limit:
         adapters["hot"]["max_adapters"] = limit
     tenants = [
@@ -152,6 +183,7 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
         fleet=[{"gpu": "mini", "replicas": draw(st.sampled_from([1, 1, 2, 3]))}],
         workload={
             "rate_rps": 1.0,
+            "clients": {"retries": draw(st.sampled_from([0, 2])), "backoff_s": 0.05},
             "on_end": draw(st.sampled_from(["drain", "discard"])),
         },
     )

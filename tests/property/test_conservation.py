@@ -14,7 +14,7 @@ from simlora.errors import UserError
 from simlora.results.result import Result
 from simlora.serving.page_pool import ADAPTER, KV, PREFIX
 from simlora.serving.replica_memory import ReplicaMemory
-from simlora.serving.request import COMPLETED, REJECTED, Request
+from simlora.serving.request import COMPLETED, FAILED, REJECTED, Request
 from simlora.sim import simulate
 from tests.property.cases import Case, cases
 from tests.simulating import Finished, run, small_scenario
@@ -30,7 +30,10 @@ def test_every_request_ends_once_and_every_page_is_accounted_for(case: Case) -> 
     assert [request.index for request in finished.requests] == list(range(case.load.requests))
     drained = case.scenario.workload.on_end == "drain"
     if drained:
-        assert all(request.status in (COMPLETED, REJECTED) for request in finished.requests)
+        ends = {COMPLETED, REJECTED}
+        if case.scenario.adapters.loading.failure_rate:
+            ends.add(FAILED)
+        assert {request.status for request in finished.requests} <= ends
     for scheduler in finished.schedulers:
         pool = scheduler.memory.pool
         scheduler.memory.check()
@@ -191,7 +194,7 @@ def test_sharing_by_mistake_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_batch_keeps_within_its_slots_sequences_and_tokens() -> None:
     full: Counter[str] = Counter()
 
-    @settings(max_examples=120)
+    @settings(max_examples=300)
     @given(cases())
     def within(case: Case) -> None:
         # So few tokens that a long prompt fills a step.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush
 from math import inf
 
 from simlora.serving.eviction.base import PolicyContext
@@ -17,28 +18,42 @@ class Belady:
     def __init__(self) -> None:
         self._next_use: Callable[[int, float], float] | None = None
         self._ranking = Ranking()
+        self._due: list[tuple[float, int]] = []  # next uses as told, the soonest first
+        self._told: dict[int, float] = {}
 
     def bind(self, context: PolicyContext) -> None:
         if context.next_use is None:
-            raise ValueError(
-                "has to know every access ahead, as only simlora.serving.eviction.replay does; "
-                "it cannot serve in a scenario"
-            )
+            raise ValueError("has to know every access ahead, and nobody does here")
         self._next_use = context.next_use
 
     def on_insert(self, key: int, nbytes: int, now: float) -> None:
-        assert self._next_use is not None
-        self._ranking.put(key, -self._next_use(key, now))
+        self._rank(key, now)
+        self._catch_up(now)
 
     def on_access(self, key: int, now: float) -> None:
-        assert self._next_use is not None
-        self._ranking.put(key, -self._next_use(key, now))
+        self._rank(key, now)
+        self._catch_up(now)
 
     def on_remove(self, key: int) -> None:
         self._ranking.remove(key)
+        del self._told[key]
 
     def victims(self) -> Iterator[int]:
         return iter(self._ranking)
+
+    def _rank(self, key: int, now: float) -> None:
+        assert self._next_use is not None
+        told = self._told[key] = self._next_use(key, now)
+        self._ranking.put(key, -told)
+        if told < inf:
+            heappush(self._due, (told, key))
+
+    def _catch_up(self, now: float) -> None:
+        """Look again at keys whose next use has passed without a request: it was turned away."""
+        while self._due and self._due[0][0] < now:
+            told, key = heappop(self._due)
+            if self._told.get(key) == told:
+                self._rank(key, now)
 
 
 class Future:

@@ -15,6 +15,8 @@ from tests.simulating import Ask, Finished, phases_s, run, small_scenario, with_
 # Latencies that are easily told apart, in seconds.
 WARM_S, NVME_S, STORE_S = 0.25, 0.5, 2.0
 NVME_BYTES_PER_S, STORE_BYTES_PER_S, PCIE_BYTES_PER_S = 1e6, 0.5e6, 32e9
+# A store that takes nothing beside its latency and its bandwidth.
+BARE = {"tls_s": 0, "decompression_gbps": None, "deserialization_gbps": None}
 
 
 def scenario(
@@ -23,9 +25,9 @@ def scenario(
     **adapters: Any,
 ) -> Scenario:
     tiers: dict[str, Any] = {
-        "warm": {"latency_s": WARM_S},
+        "warm": {"registration_s": WARM_S},
         "nvme": {"latency_s": NVME_S, "bandwidth_gbps": NVME_BYTES_PER_S * 8e-9},
-        "store": {"latency_s": STORE_S, "bandwidth_gbps": STORE_BYTES_PER_S * 8e-9},
+        "store": {"latency_s": STORE_S, "bandwidth_gbps": STORE_BYTES_PER_S * 8e-9} | BARE,
         "initial_tier": "warm",
     }
     for name, value in adapters.items():

@@ -229,7 +229,7 @@ def test_every_name_makes_a_policy_of_its_own(name: str) -> None:
         ("lru-0", "adapters.warm.eviction: lru-0: the K of lru-K must be a whole number from 1 to"),
         ("lru-1.5", "adapters.warm.eviction: lru-1.5: the K of lru-K must be a whole number from"),
         ("ttl-0", "adapters.warm.eviction: ttl-0: an adapter must live for more than 0 seconds"),
-        ("belady", "adapters.warm.eviction: belady has to know every access ahead, as only "),
+        ("belady", "adapters.warm.eviction: belady has to know every access ahead, and nobody"),
         ("belady+priority", "adapters.warm.eviction: belady has to know every access ahead, "),
     ],
 )

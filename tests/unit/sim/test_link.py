@@ -11,7 +11,7 @@ from simpy import Environment
 from simpy.events import Event
 
 from simlora.serving.adapter_state import AdapterState
-from simlora.serving.adapter_tiers import PCIE, Transfer
+from simlora.serving.loading import PCIE, Transfer
 from simlora.sim.link import Link
 
 RATE = 1000.0  # bytes per second

@@ -55,7 +55,7 @@ def test_time_outside_the_engine_comes_before_it_and_is_queueing() -> None:
 def test_the_profile_says_how_long_a_load_takes(loading: str) -> None:
     of = outside(
         engine={"max_model_len": 1024, "adapter_loading": loading},
-        adapters={"initial_tier": "warm", "warm": {"latency_s": 7.0}},
+        adapters={"initial_tier": "warm", "warm": {"registration_s": 7.0}},
     )
     request = run(of, [Ask(0.0, adapter=0)]).requests[0]
     assert request.adapter_wait_s == pytest.approx(0.05)
