@@ -126,7 +126,7 @@ class Prefetch(Strict):
     """Loads before anybody asks. All are held to `rate_limit_per_s` on each replica (null: none).
 
     `session_start`: when a user logs in, `login_lead_s` before the first request of a session, or
-    of a tenant that was silent for `session_gap_s` where the traffic has no sessions. `cadence`:
+    of an adapter that was silent for `session_gap_s` where the traffic has no sessions. `cadence`:
     by the rhythm of requests. `top_k`: at the start, the adapters most asked for. `bulk`: at the
     start, all adapters into host memory, the most asked for first, as far as there is room.
     `regional`: at the start, copies from the store onto the local disk.

@@ -182,11 +182,13 @@ def _check_bursts(scenario: Scenario, arrivals: BurstArrivals) -> None:
     duration_s = scenario.workload.duration_s
     for index, burst in enumerate(arrivals.bursts):
         where = ("workload", "arrivals", "bursts", index)
-        if not tenant_exists(scenario, burst.tenant):
-            names = [f"{group.name}-0000" for group in scenario.tenants]
+        groups = [group.name for group in scenario.tenants]
+        if burst.tenant not in groups and not tenant_exists(scenario, burst.tenant):
+            names = [f"{group}-0000" for group in groups]
             raise FieldError(
                 (*where, "tenant"),
-                f'no tenant "{burst.tenant}": a group\'s tenants are named like {one_of(names)}',
+                f'no tenant "{burst.tenant}": a group\'s tenants are named like {one_of(names)}, '
+                f"all of a group like {one_of(groups)}",
             )
         if duration_s is not None and burst.start_s >= duration_s:
             raise FieldError(

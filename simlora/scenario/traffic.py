@@ -160,7 +160,8 @@ class DiurnalArrivals(Strict):
 
 
 class BurstShape(Strict):
-    """On top of Poisson: `tenant` sends `requests` more, evenly at random over `duration_s`."""
+    """On top of Poisson: `tenant` sends `requests` more, evenly at random over `duration_s`; with a
+    group's name each of its tenants does."""
 
     tenant: str
     start_s: NonNegativeFloat

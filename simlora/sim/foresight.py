@@ -56,8 +56,8 @@ def logins(config: Prefetch, traffic: Traffic) -> Iterator[tuple[float, int]]:
                 begins = session not in seen
                 seen.add(session)
             else:
-                before_s = last_s.get(adapter)
-                begins = before_s is None or arrival_s - before_s >= config.session_gap_s
+                # What was before the run nobody knows: no login is made of it.
+                begins = arrival_s - last_s.get(adapter, 0.0) >= config.session_gap_s
                 last_s[adapter] = arrival_s
             if begins:
                 yield max(0.0, arrival_s - config.login_lead_s), adapter

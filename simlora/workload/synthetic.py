@@ -110,14 +110,23 @@ def _burst_calls(bursts: list[BurstShape], deployment: Deployment, targets: Targ
     times, tenants, adapters = [], [], []
     for number, burst in enumerate(bursts):
         random = stream(deployment.scenario.seed, Purpose.BURSTS, number)
-        tenant = deployment.tenant_index[burst.tenant]
-        own = targets.of_tenant(tenant)
-        times.append(burst.start_s + burst.duration_s * random.random(burst.requests))
-        tenants.append(np.full(burst.requests, tenant, dtype=np.int32))
-        adapters.append(own[random.integers(len(own), size=burst.requests)])
+        for tenant in _bursting(burst.tenant, deployment):
+            own = targets.of_tenant(tenant)
+            times.append(burst.start_s + burst.duration_s * random.random(burst.requests))
+            tenants.append(np.full(burst.requests, tenant, dtype=np.int32))
+            adapters.append(own[random.integers(len(own), size=burst.requests)])
     arrival_s = np.concatenate(times)
     order = np.argsort(arrival_s, kind="stable")
     return Calls(arrival_s[order], np.concatenate(tenants)[order], np.concatenate(adapters)[order])
+
+
+def _bursting(name: str, deployment: Deployment) -> list[int]:
+    """The tenant of that name, or all tenants of the group of that name."""
+    groups = [group.name for group in deployment.scenario.tenants]
+    if name not in groups:
+        return [deployment.tenant_index[name]]
+    group = groups.index(name)
+    return [tenant.index for tenant in deployment.tenants if tenant.group == group]
 
 
 def _merged(base: Iterator[Calls], extra: Calls) -> Iterator[Calls]:
