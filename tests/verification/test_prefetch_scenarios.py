@@ -39,7 +39,7 @@ def test_a_hot_tier_of_200_serves_a_tail_of_2000_adapters() -> None:
     scenario = simlora.load_scenario(SCENARIOS / "long-tail-saas.yaml")
     result = simlora.simulate(scenario)
     assert result.summary["adapters"]["hit_ratio"] >= 0.99
-    requests = result.requests["adapter"].value_counts()
+    requests = result.requests["adapter"].astype(str).value_counts()
     assert scenario.tenants[0].count == 2_000
     assert 300 <= len(requests) <= 500  # active in a day
     assert requests.head(100).sum() / requests.sum() == pytest.approx(0.95, abs=0.02)
