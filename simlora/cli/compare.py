@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Directory for comparison.json, .parquet, .html and .png.",
+    help="Directory for comparison.json, .parquet, .html and .png, and for curves.png and "
+    "ranks.png where there is something to see.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes (default: one a core).")
 @click.option("--json", "as_json", is_flag=True, help="Print comparison.json instead of tables.")
@@ -60,7 +61,8 @@ def compare(
 
     Every variant runs on the same seeds, so that all serve the same requests. Differences to the
     first variant come with 95 % confidence intervals over replications, and with a verdict: better,
-    worse, no difference shown, or the same in every replication.
+    worse, no difference shown, or the same in every replication. Beside a variant with
+    adapters.hot.eviction=belady, each one's distance from that bound is told.
     """
     variants = _variants(scenarios, variations)
     if out is not None and out.exists() and not out.is_dir():
@@ -80,7 +82,7 @@ def compare(
     if out is not None and compared.runs:
         from simlora.report.comparison import write_comparison
 
-        for written in write_comparison(compared, out):
+        for written in write_comparison(compared, out, jobs or _cores()):
             click.echo(f"wrote {written}", err=True)
     return INTERRUPTED if compared.interrupted else 0
 

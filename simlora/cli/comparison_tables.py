@@ -9,9 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from simlora.planning.bound import Distance, distances
 from simlora.planning.compare import Comparison, Line
 from simlora.planning.metrics import Metric
 from simlora.planning.paired import Verdict
+from simlora.report import comparison_bound
 from simlora.report.comparison_words import (
     MARKS,
     basis,
@@ -30,8 +32,8 @@ _NAMES = (8, 13)  # width of the variants' names, at least and where there is li
 
 def comparison_tables(compared: Comparison, heading: str, width: int) -> RenderableType:
     """Blocks of as many metrics as `width` takes: a variant a row, and for each metric its mean and
-    its difference to the baseline. Then the verdicts by variant, and what they rest on. `heading`
-    is what varies."""
+    its difference to the baseline. Then the verdicts by variant, the distances from a bound if
+    there is one, and what all that rests on. `heading` is what varies."""
     longest = max(len(heading), *(len(variant.name) for variant in compared.variants))
     names = min(max(longest, _NAMES[0]), max(width - 3 * _METRIC - 1, _NAMES[1]))
     same = same_everywhere(compared)
@@ -45,6 +47,10 @@ def comparison_tables(compared: Comparison, heading: str, width: int) -> Rendera
         parts += [Text(f"The same in all variants: {told}."), Text("")]
     if len(compared.seeds) > 1 and told_apart:
         parts += [_verdicts(compared, heading, names), Text("")]
+    found = distances(compared)
+    if found:
+        parts += [_bound(found, heading), Text("")]
+        parts += [Text(comparison_bound.note(compared, found)), Text("")]
     return Group(*parts, Text(basis(compared)))
 
 
@@ -94,6 +100,17 @@ def _verdicts(compared: Comparison, heading: str, names: int) -> Table:
                 told.append(", ".join(found[verdict]) + "\n")
         told.rstrip()
         table.add_row(Text(variant.name), told or Text(Verdict.UNCLEAR.value, style="dim"))
+    return table
+
+
+def _bound(found: list[Distance], heading: str) -> Table:
+    """Hit ratios beside Belady's."""
+    table = _plain_table()
+    table.add_column(heading, overflow="fold", min_width=_NAMES[0])
+    for head in comparison_bound.HEADS:
+        table.add_column(f" {head}", justify="right", no_wrap=True)
+    for variant, *cells in comparison_bound.rows(found):
+        table.add_row(Text(variant), *(Text(cell) for cell in cells))
     return table
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simlora.errors import UserError
+from simlora.planning import bound
 from simlora.planning.metrics import Metric, metrics_of
 from simlora.planning.paired import CONFIDENCE, Difference, Verdict, holm, judge, paired_difference
 from simlora.planning.runner import Run, prepare, run_variants
@@ -225,6 +226,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "same_traffic": not comparison.other_traffic,
         "confidence": CONFIDENCE,
         "correction": "Holm, over the variants of a metric",
+        "bound": bound.as_json(bound.distances(comparison)),
         "metrics": {
             metric.key: {
                 "title": metric.title,

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from simlora.errors import UserError
 from simlora.planning.metrics import Metric, figures_of
+from simlora.planning.ranks import Hits, hits_by_rank
 from simlora.planning.variants import Variant
 from simlora.results.recorder import Recorder
 from simlora.scenario.deployment import Deployment, expand
@@ -25,14 +26,16 @@ MOST_SEED = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One replication of one variant: its figures by the metrics' keys, and a hash of its traffic
-    (arrivals, tenants, adapters and lengths)."""
+    """One replication of one variant: its figures by the metrics' keys, a hash of its traffic
+    (arrivals, tenants, adapters and lengths), and the lookups and hits of adapters by bucket of
+    its tenants' ranks."""
 
     variant: str
     replication: int
     seed: int
     figures: dict[str, float | None]
     traffic: str
+    by_rank: tuple[Hits, ...] = ()
 
 
 @dataclass(slots=True)
@@ -83,14 +86,20 @@ def run_variants(
     runs = Runs()
     try:
         with closing(run_each(_run, calls, jobs)) as outcomes:
-            for index, (figures, traffic, mistake) in outcomes:
+            for index, outcome in outcomes:
                 replication, v = places[index]
-                if mistake:
-                    raise variants[v].explain(UserError(mistake))
-                if figures is None:
+                if outcome.mistake:
+                    raise variants[v].explain(UserError(outcome.mistake))
+                if outcome.figures is None:
                     raise KeyboardInterrupt
-                name, seed = variants[v].name, seeds[replication]
-                found[replication, v] = Run(name, replication, seed, figures, traffic)
+                found[replication, v] = Run(
+                    variants[v].name,
+                    replication,
+                    seeds[replication],
+                    outcome.figures,
+                    outcome.traffic,
+                    outcome.by_rank,
+                )
                 if progress is not None:
                     progress(len(found))
     except KeyboardInterrupt:
@@ -99,20 +108,28 @@ def run_variants(
     return runs
 
 
-def _run(
-    scenario: Scenario, seed: int, metrics: tuple[Metric, ...]
-) -> tuple[dict[str, float | None] | None, str, str]:
-    """Figures (None if the run was interrupted), hash of the traffic, and the user's mistake."""
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a run left; no figures if it was interrupted, or ended by the user's mistake."""
+
+    figures: dict[str, float | None] | None = None
+    traffic: str = ""
+    by_rank: tuple[Hits, ...] = ()
+    mistake: str = ""
+
+
+def _run(scenario: Scenario, seed: int, metrics: tuple[Metric, ...]) -> _Outcome:
     scenario = scenario.model_copy(update={"seed": seed})
     try:
         result = simulate(scenario)
         deployment = expand(scenario)
         traffic = traffic_hash(deployment)
     except UserError as error:
-        return None, "", str(error)
+        return _Outcome(mistake=str(error))
     if result.summary["simulation"]["interrupted"]:
-        return None, "", ""
-    return figures_of(metrics, result.summary, len(deployment.tenants)), traffic, ""
+        return _Outcome()
+    figures = figures_of(metrics, result.summary, len(deployment.tenants))
+    return _Outcome(figures, traffic, hits_by_rank(result))
 
 
 def traffic_hash(deployment: Deployment) -> str:

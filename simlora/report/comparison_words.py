@@ -60,10 +60,10 @@ def change(line: Line) -> str:
     if abs(mean) >= 1000:
         return f"×{1 + mean / 100:,.3g}"
     if difference.high is None:
-        return _signed(mean, 0 if abs(mean) >= 10 else 1)
+        return signed(mean, 0 if abs(mean) >= 10 else 1)
     margin = scale * (difference.high - difference.mean)
     digits = 0 if margin >= 1 or abs(mean) >= 100 else 1
-    return f"{_signed(mean, digits)} ±{margin:.{digits}f}"
+    return f"{signed(mean, digits)} ±{margin:.{digits}f}"
 
 
 def same_everywhere(compared: Comparison) -> list[Metric]:
@@ -106,6 +106,7 @@ def basis(compared: Comparison) -> str:
     )
 
 
-def _signed(value: float, digits: int) -> str:
+def signed(value: float, digits: int) -> str:
+    """A difference with its sign, even if it is above 0; a plain 0 if it rounds to that."""
     text = f"{value:+.{digits}f}".replace("-", "−")
     return text if any(digit in text for digit in "123456789") else text[1:]

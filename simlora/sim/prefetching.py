@@ -71,6 +71,7 @@ class Prefetching:
         if self._wakes_at_s[replica] != due_s:
             return  # another came before it
         self._wakes_at_s[replica] = inf
-        for adapter, goal in self._prefetchers[replica].due(self._env.now):
+        may_load = self._schedulers[replica].tiers.may_prefetch
+        for adapter, goal in self._prefetchers[replica].due(self._env.now, may_load):
             self._replicas[replica].prefetch(adapter, goal)
         self._wake_when_due(replica)

@@ -13,7 +13,6 @@ from simlora.errors import UserError
 from simlora.results.recorder import Recorder
 from simlora.scenario.deployment import Deployment
 from simlora.serving.gateway import Gateway
-from simlora.serving.loading import LoadPath
 from simlora.serving.memory import MemoryPlan, plan_memory
 from simlora.serving.replica_spec import ReplicaSpec
 from simlora.serving.request import REJECTED, Request
@@ -27,6 +26,7 @@ from simlora.sim.interrupts import interruptible
 from simlora.sim.prefetching import Prefetching
 from simlora.sim.replica import ReplicaProcess
 from simlora.timing import TimingModel, make_timing
+from simlora.timing.load_path import load_path
 from simlora.workload.blocks import Traffic
 
 Progress = Callable[[float, int], None]  # simulated seconds, requests that have arrived
@@ -63,7 +63,7 @@ class Simulation:
         for pool_index, pool in enumerate(scenario.fleet):
             timing = timing_of(deployment, pool_index)
             plan = plan_memory(deployment, pool_index)
-            path = _load_path(deployment, pool_index, timing)
+            path = load_path(deployment, pool_index, timing)
             spec = ReplicaSpec(deployment, plan, path, traffic.prefix_block_tokens, next_use)
             self.timings.append(timing)
             for _ in range(pool.replicas):
@@ -236,18 +236,6 @@ class Simulation:
             interval_s = recorder.sample_interval_s
             next_s = (int(env.now / interval_s + 1e-6) + 1) * interval_s
             yield After(env, next_s - env.now, GAUGES)
-
-
-def _load_path(deployment: Deployment, pool_index: int, timing: TimingModel) -> LoadPath:
-    """How adapters come into a replica's GPU memory: as the timing model has it, else over the
-    GPU's host link."""
-    adapters = deployment.scenario.adapters
-    if timing.load is None:
-        # Each GPU loads its own shard of an adapter.
-        gpus = deployment.scenario.fleet[pool_index].tensor_parallel
-        return LoadPath(adapters, deployment.gpus[pool_index].pcie_gb_per_s * 1e9 * gpus)
-    warm = adapters.warm.model_copy(update={"registration_s": timing.load.latency_s})
-    return LoadPath(adapters.model_copy(update={"warm": warm}), timing.load.bytes_per_s)
 
 
 def _check_prefix_blocks(deployment: Deployment, traffic: Traffic) -> None:

@@ -23,7 +23,11 @@ workload: {rate_rps: 20, duration_s: DURATION}
 adapters: {hot: {max_adapters: 16}}
 tiers: {gold: {sla: {ttft_p99_s: 0.02}}, free: {}}
 """
-FILES = ["comparison.html", "comparison.json", "comparison.parquet", "comparison.png"]
+FILES = [
+    *(f"comparison.{kind}" for kind in ("html", "json", "parquet", "png")),
+    "curves.png",
+    "ranks.png",
+]
 
 
 def command(folder: Path, duration_s: int, *options: str) -> list[str]:
@@ -54,6 +58,20 @@ def test_a_comparison_is_the_same_for_any_number_of_processes(tmp_path: Path) ->
     assert fewer["requests.completed"]["verdict"] == "the same"
     table = pd.read_parquet(tmp_path / "1" / "comparison.parquet")
     assert len(table) == 3 * 4 * len(compared["metrics"])
+
+
+def test_a_comparison_with_belady_tells_how_far_all_others_are(tmp_path: Path) -> None:
+    arguments = command(tmp_path, 60, "--replications", "3", "--jobs", "2", "--out", "out")
+    arguments[arguments.index("--vary") + 1] = "adapters.hot.eviction=lru,sieve,belady"
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "from belady, pt" in done.stdout
+    bound = json.loads((tmp_path / "out" / "comparison.json").read_text())["bound"]["variants"]
+    assert bound["belady"]["distance"] is None
+    for name in ("lru", "sieve"):
+        assert bound[name]["bound"] == "belady"
+        assert bound[name]["distance_interval"][1] < 0
+    assert "Distance from the bound" in (tmp_path / "out" / "comparison.html").read_text()
 
 
 ROUTER = """\

@@ -13,6 +13,8 @@ from simlora.cli.comparison_tables import comparison_tables
 from simlora.cli.main import main
 from simlora.planning.compare import Comparison
 from tests.unit.planning.comparing import HITS, LOADS, TTFT, judged
+from tests.unit.planning.test_bound import POLICY
+from tests.unit.planning.test_bound import compared as of_policies
 
 SCENARIO = """\
 name: base
@@ -118,6 +120,30 @@ def test_marks_say_what_is_shown() -> None:
     )
     assert " ".join(lru.split()) == "lru 1.00 s 50 % 6.00"
     assert " ".join(new.split()) == "new 1.50 s +50.0 ±0.0 ✗ 61 % +11 ±2 ✓ 6.00 0 ±83 ~"
+
+
+def test_distances_from_the_bound_are_a_table_of_their_own() -> None:
+    hits: dict[str, list[float | None]] = {
+        "lru": [0.52, 0.5, 0.51],
+        "s3-fifo": [0.6, 0.59, 0.61],
+        "belady": [0.7, 0.69, 0.71],
+    }
+    text = printed(of_policies({name: {POLICY: name} for name in hits}, hits))
+    assert max(map(len, text.splitlines())) <= 80
+    table = text[text.index("from belady, pt") :]
+    rows = [" ".join(line.split()) for line in table.splitlines()[2:5]]
+    assert rows == [
+        "lru 51.0 ±2.5 −19.0 ±2.5",
+        "s3-fifo 60.0 ±2.5 −10.0 ±0.0",
+        "belady 70.0 ±2.5 the bound",
+    ]
+    assert "Belady evicts what is asked for last" in " ".join(text.split())
+
+
+def test_without_belady_no_distance_is_told() -> None:
+    assert "elady" not in printed(
+        judged({name: {HITS: [0.5, 0.6], TTFT: [1.0, 2.0]} for name in ("lru", "lfu")})
+    )
 
 
 def test_one_replication_gets_no_interval_and_no_verdict() -> None:

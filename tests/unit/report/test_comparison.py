@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from simlora.errors import UserError
-from simlora.planning.compare import Comparison, as_json
+from simlora.planning.compare import Comparison, as_json, compare_variants
 from simlora.report.comparison import html, write_comparison
 from tests.unit.planning.comparing import HITS, LOADS, TTFT, judged
+from tests.unit.planning.test_capacity_curves import of_policies, scenario
 
 
 def compared() -> Comparison:
@@ -68,3 +70,49 @@ def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write there"):
         write_comparison(compared(), tmp_path / "file")
+
+
+HEADS = ("Differences", "Eviction policy and size of the hot tier", "Busy and quiet tenants")
+
+
+@pytest.fixture(scope="module")
+def of_eviction() -> Comparison:
+    return compare_variants(of_policies(scenario(), "lru", "gdsf", "belady"), 2)
+
+
+def test_a_comparison_of_policies_has_the_bound_and_curves(
+    of_eviction: Comparison, tmp_path: Path
+) -> None:
+    written = [path.name for path in write_comparison(of_eviction, tmp_path)]
+    assert written[-2:] == ["curves.png", "ranks.png"]
+    for name in written[-3:]:
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    text = (tmp_path / "comparison.html").read_text()
+    assert re.findall(r"<h2>(.*?)</h2>", text) == [*HEADS, "Distance from the bound", "Figures"]
+    assert text.count("<svg") == 3
+    assert "<td>the bound</td>" in text
+    told = json.loads((tmp_path / "comparison.json").read_text())
+    assert told["bound"]["variants"]["lru"]["distance"] < 0
+
+    # What a comparison of something else leaves out goes.
+    write_comparison(compared(), tmp_path)
+    assert not (tmp_path / "curves.png").exists()
+    assert not (tmp_path / "ranks.png").exists()
+    text = (tmp_path / "comparison.html").read_text()
+    assert re.findall(r"<h2>(.*?)</h2>", text) == ["Differences", "Figures"]
+
+
+def test_an_interrupted_comparison_begins_no_curves(
+    of_eviction: Comparison, tmp_path: Path
+) -> None:
+    written = write_comparison(replace(of_eviction, interrupted=True), tmp_path)
+    assert [path.name for path in written][-2:] == ["comparison.png", "ranks.png"]
+    assert HEADS[1] not in (tmp_path / "comparison.html").read_text()
+
+
+def test_figures_of_one_page_have_ids_of_their_own(of_eviction: Comparison, tmp_path: Path) -> None:
+    write_comparison(of_eviction, tmp_path)
+    drawings = (tmp_path / "comparison.html").read_text().split("<svg")[1:]
+    ids = [set(re.findall(r' id="(m[0-9a-f]{8,}|p[0-9a-f]{8,})"', each)) for each in drawings]
+    assert all(ids)
+    assert sum(map(len, ids)) == len(set().union(*ids))
