@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from simlora.report.fairness_words import budget, indexes, longest_wait
 from simlora.report.words import (
     counted,
     duration,
@@ -76,6 +77,10 @@ def _totals(summary: dict[str, Any]) -> Table:
         f"{number(batch['mean_running'])} running per replica, busy {share(batch['busy_ratio'])} "
         f"of the time, {counted(batch['preemptions'], 'preemption')}",
     )
+    fairness = summary.get("fairness")
+    for head, told in (("fairness", indexes(fairness)), ("longest wait", longest_wait(fairness))):
+        if told:
+            table.add_row(head, Text(told))
     table.add_row(
         "cost",
         f"{usd(cost['gpu_usd_per_hour'])} an hour for {counted(cost['gpus'], 'GPU')}, "
@@ -122,13 +127,19 @@ def _promises(summary: dict[str, Any]) -> Table:
     table.add_column("promise", overflow="fold")
     table.add_column("measured", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
+    spending = any(
+        budget(tier, bound) for tier in summary["tiers"].values() for bound in tier["sla"]
+    )
+    if spending:
+        table.add_column("error budget", justify="right", no_wrap=True)
     for name, tier in summary["tiers"].items():
         if not tier["sla"]:
             continue
         for bound, entry in tier["sla"].items():
             asked, measured, verdict = promise(bound, entry)
             colour = {"met": "green", "missed": "bold red"}.get(verdict, "")
-            table.add_row(Text(name), asked, measured, Text(verdict, style=colour))
+            spent = [budget(tier, bound)] if spending else []
+            table.add_row(Text(name), asked, measured, Text(verdict, style=colour), *spent)
         table.add_row(Text(name), "requests within every bound", share(tier["sla_attainment"]), "")
     return table
 

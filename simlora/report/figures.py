@@ -15,10 +15,8 @@ from simlora.report.gauges import fleet_gauges
 from simlora.report.style import (
     BLUE,
     CYAN,
-    CYCLE,
     GREEN,
     GREY,
-    MARKERS,
     PURPLE,
     RED,
     YELLOW,
@@ -38,12 +36,11 @@ PHASES = {
 }
 _MOST_TIERS = 12  # shown, those with most requests first
 _MOST_POINTS = 300  # of a line over time
-_MANY_TENANTS = 2000  # beyond it, points are drawn as an image
 
 
 def latency_by_tier(result: Result) -> Figure:
     """TTFT, TPOT and E2E: median to 99th percentile of each tier, and what was promised."""
-    tiers = _tiers(result)
+    tiers = shown_tiers(result)
     figure = new_figure(1.5 + 0.34 * len(tiers))
     panels = figure.subplots(1, 3, sharey=True)
     metrics = (
@@ -93,7 +90,7 @@ def latency_by_tier(result: Result) -> Figure:
 
 def phases_by_tier(result: Result) -> Figure:
     """Where the time of a request goes: mean phases stacked, and each phase's own p99."""
-    tiers = _tiers(result)
+    tiers = shown_tiers(result)
     figure = new_figure(1.5 + 0.34 * len(tiers))
     mean_axes, p99_axes = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     rows = np.arange(len(tiers))
@@ -217,36 +214,8 @@ def adapters(result: Result) -> Figure:
     return figure
 
 
-def tenants_by_load(result: Result) -> Figure:
-    """Each tenant's requests against its p99 TTFT."""
-    tenants = result.tenants
-    figure = new_figure(3.6)
-    axes = figure.subplots()
-    for index, (name, tier) in enumerate(_tiers(result)):
-        rows = tenants[(tenants["tier"] == name) & tenants["ttft_p99_s"].notna()]
-        axes.scatter(
-            rows["offered"],
-            rows["ttft_p99_s"],
-            s=16,
-            alpha=0.7,
-            color=CYCLE[index % len(CYCLE)],
-            marker=MARKERS[(index + index // len(CYCLE)) % len(MARKERS)],
-            linewidths=0,
-            label=name,
-            zorder=2 + 1 / (1 + tier["requests"]["offered"]),  # the many below the few
-            rasterized=len(tenants) > _MANY_TENANTS,
-        )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_title("p99 time to first token")
-    axes.set_xlabel("requests of the tenant")
-    _log_seconds(axes.yaxis)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    figure.legend(loc="outside lower center", ncols=4)
-    return figure
-
-
-def _tiers(result: Result) -> list[tuple[str, dict[str, Any]]]:
+def shown_tiers(result: Result) -> list[tuple[str, dict[str, Any]]]:
+    """Name and figures of the tiers that asked for something, as many as a figure takes."""
     tiers = [
         (name, tier)
         for name, tier in result.summary["tiers"].items()
@@ -282,7 +251,7 @@ def _seconds(axes: Axes) -> None:
     if points and not bars and max(points) / min(points) > 50:
         axes.set_xscale("log")
         axes.set_xlim(min(points) / 1.6, max(points) * 1.6)
-        _log_seconds(axes.xaxis)
+        log_seconds(axes.xaxis)
         return
     widest = max([*points, *(bar.get_x() + bar.get_width() for bar in bars)], default=0)
     axes.set_xlim(0, widest * 1.06 or 1.0)
@@ -290,7 +259,7 @@ def _seconds(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
 
 
-def _log_seconds(axis: Axis) -> None:
+def log_seconds(axis: Axis) -> None:
     """Durations on a logarithmic axis, enough of them labelled on a short one too."""
     low, high = axis.get_view_interval()
     decades = np.log10(high / low)

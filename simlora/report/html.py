@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlora.errors import UserError
+from simlora.report.fairness_words import budget_left, fairness_rows
 from simlora.report.limits import what_limits
 from simlora.report.page import page
 from simlora.report.words import (
@@ -53,6 +54,21 @@ _TENANTS_CAPTION = (
     "One mark a tenant; both axes are logarithmic. The p99 of a tenant with few "
     "requests is its slowest one."
 )
+_ORDER_CAPTION = (
+    "Tenants from the worst to the best. Where they are many, a curve is a tier's tenants, in each "
+    "panel in an order of its own."
+)
+_FAIRNESS = (
+    "Jain's index is 1 if all tenants fared alike, and 1/n if one of n got everything. Of service: "
+    "the share of its demand that a tenant was given, in tokens, output tokens counted twice. Of "
+    "latency: a tenant's mean time per output token from arrival to end; lengths of requests "
+    "differ by chance, so with few requests a tenant it stays below 1. The longest wait is that of "
+    "one request in queues and for its adapter, completed or not."
+)
+_BUDGET = (
+    "An error budget is what a promise allows: of an availability the share that is not promised, "
+    "of a p99 one request in a hundred."
+)
 _UNFINISHED = (
     "Unfinished requests that are already later than a promise (where none is made on time: than "
     "the slowest completed request) count as not available and outside of every bound; younger "
@@ -92,6 +108,7 @@ def _run(result: Result, salt: str) -> str:
             "<h2>Tiers and their promises</h2>",
             _tier_table(summary),
             _promise_table(summary),
+            _fairness(summary),
             _figures(result, salt),
             _assumptions(result),
             _provenance(summary),
@@ -198,7 +215,7 @@ def _tier_table(summary: dict[str, Any]) -> str:
 
 def _promise_table(summary: dict[str, Any]) -> str:
     """What the tiers promise and what came of it."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, tier in summary["tiers"].items():
         if not tier["sla"]:
             continue
@@ -206,13 +223,41 @@ def _promise_table(summary: dict[str, Any]) -> str:
             asked, measured, verdict = promise(bound, entry)
             asked, measured = escape(asked), escape(measured)
             verdict = f"<span class={verdict.replace(' ', '-')}>{verdict}</span>"
-            rows.append((escape(name), asked, measured, verdict))
+            rows.append(
+                (escape(name), asked, measured, verdict, _wrapping(budget_left(tier, bound)))
+            )
         attained = share(tier["sla_attainment"])
-        rows.append((escape(name), "requests within every bound", attained, ""))
+        rows.append((escape(name), "requests within every bound", attained, "", ""))
     if not rows:
         return "<p class=soft>No tier promises anything.</p>"
-    note = f"<p class=soft>{_UNFINISHED}</p>" if summary["requests"]["unfinished"] else ""
-    return _table("promises", ["tier", "promise", "measured", ""], rows) + note
+    told = any("spent" in spent for *_, spent in rows)
+    notes = [_BUDGET] if told else []
+    if summary["requests"]["unfinished"]:
+        notes.append(_UNFINISHED)
+    note = f"<p class=soft>{' '.join(notes)}</p>" if notes else ""
+    if not told:
+        rows = [row[:-1] for row in rows]
+    heads = ("tier", "promise", "measured", "", "error budget")
+    return _table("promises", heads[: len(rows[0])], rows) + note
+
+
+def _wrapping(lines: Sequence[str]) -> str:
+    """Lines of a cell that may be broken where the page is narrow."""
+    return f"<span style='white-space:normal'>{'<br>'.join(map(escape, lines))}</span>"
+
+
+def _fairness(summary: dict[str, Any]) -> str:
+    """How evenly the tenants were served; nothing without several."""
+    fairness = summary.get("fairness", {})
+    if fairness.get("tenants", 0) < 2:
+        return ""
+    rows = [
+        (*map(escape, figures), _wrapping([longest]))
+        for *figures, longest in fairness_rows(fairness)
+    ]
+    heads = ("tier", "tenants", "Jain, service", "Jain, latency", "longest wait")
+    table = _table("fairness", heads, rows)
+    return f"<h2>Fairness between tenants</h2>\n{table}\n<p class=soft>{_FAIRNESS}</p>"
 
 
 def _table(kind: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -229,7 +274,7 @@ def _table(kind: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> st
 
 def _figures(result: Result, salt: str) -> str:
     """All figures that have something to show."""
-    from simlora.report import figures, style
+    from simlora.report import figures, style, tenant_figures
 
     chosen: list[tuple[str, str, Callable[[Result], Figure]]] = []
     if result.summary["requests"]["completed"]:
@@ -241,7 +286,8 @@ def _figures(result: Result, salt: str) -> str:
         if result.summary["adapters"]["lookups"]:
             chosen.append(("Adapters", _ADAPTERS_CAPTION, figures.adapters))
     if result.tenants["ttft_p99_s"].notna().any():
-        chosen.append(("Tenants", _TENANTS_CAPTION, figures.tenants_by_load))
+        chosen.append(("Tenants in order", _ORDER_CAPTION, tenant_figures.tenants_in_order))
+        chosen.append(("Tenants by load", _TENANTS_CAPTION, tenant_figures.tenants_by_load))
     parts = []
     for index, (title, caption, make) in enumerate(chosen):
         with style.styled():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from simlora.report.fairness_words import budget
 from simlora.report.gauges import Pressure, pressure
 from simlora.report.words import counted, duration, lost, promise, share
 from simlora.results.result import Result
@@ -131,7 +132,9 @@ def _missed(name: str, tier: dict[str, Any]) -> str:
     told = []
     for bound, entry in missed.items():
         asked, measured, _ = promise(bound, entry)
-        told.append(f"{asked} (measured {measured})")
+        spent = budget(tier, bound)
+        of_budget = f", error budget {spent}" if spent else ""
+        told.append(f"{asked} (measured {measured}{of_budget})")
     sentence = f"Tier {name} misses {' and '.join(told)}."
     if "ttft_p99_s" in missed:
         phase = max(_PHASES, key=lambda phase: tier[phase]["p99"] or 0.0)

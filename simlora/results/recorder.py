@@ -118,11 +118,15 @@ class Recorder:
             )
             self._tiers.add_overdue(late.tier, overdue)
             self._tenants.add_overdue(late.tenant[overdue["availability"]])
+        tenants = self._deployment.tenants
+        tenant_tier = np.fromiter((tenant.tier for tenant in tenants), np.int64, len(tenants))
         self._tenants.write(
             self._directory / files.TENANTS,
-            self._deployment.tenants,
+            tenants,
+            tenant_tier,
             self._deployment.tier_names,
             np.array([any(tier.sla.model_dump().values()) for tier in self._deployment.tiers]),
+            max(facts.span_s - self._warmup_s, 0.0),
             fleet_usd(facts),
         )
         self._timeline.write(self._directory / files.TIMELINE)
@@ -132,6 +136,7 @@ class Recorder:
             Totals(**self._totals),
             self._tiers,
             self._tenants,
+            tenant_tier,
             self._retries,
             self._warmup_s,
         )
@@ -145,8 +150,9 @@ class Recorder:
             self._totals[status] += int(by_status[list(codes)].sum())
         self._retries += int(columns.attempts.sum()) - len(columns)
         measured = columns.arrival_s >= self._warmup_s
-        kept = self._promises.kept(columns)
-        self._tiers.add(columns, measured, kept)
+        late = self._promises.late(columns)
+        kept = columns.completed & ~np.logical_or.reduce(list(late.values()))
+        self._tiers.add(columns, measured, kept, late)
         self._tenants.add(columns, measured, kept)
         self._timeline.add(columns)
         self._requests_file.write(columns)

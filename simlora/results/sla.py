@@ -27,15 +27,15 @@ class Promises:
         self.tpot_s = _bounds([tier.sla.tpot_p99_s for tier in tiers])
         self.e2e_s = _bounds([tier.sla.e2e_p99_s for tier in tiers])
 
-    def kept(self, columns: RequestColumns) -> Bools:
-        """Completed within every bound. What never came (the TPOT of one token) breaks none."""
-        tier = columns.tier
-        broken = (
-            (columns.ttft_s > self.ttft_s[tier])
-            | (columns.tpot_s > self.tpot_s[tier])
-            | (columns.e2e_s > self.e2e_s[tier])
-        )
-        return columns.completed & ~broken
+    def late(self, columns: RequestColumns) -> dict[str, Bools]:
+        """By promised bound, completed out of it. What never came (the TPOT of one token) breaks
+        none."""
+        tier, completed = columns.tier, columns.completed
+        return {
+            "ttft_p99_s": completed & (columns.ttft_s > self.ttft_s[tier]),
+            "tpot_p99_s": completed & (columns.tpot_s > self.tpot_s[tier]),
+            "e2e_p99_s": completed & (columns.e2e_s > self.e2e_s[tier]),
+        }
 
     def overdue(
         self, tier: Indexes, age_s: Floats, has_first_token: Bools, slowest_s: Floats

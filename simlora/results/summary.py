@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from simlora.results.arrays import Ints
+from simlora.results.budget import error_budget
+from simlora.results.fairness import fairness
 from simlora.results.schema import RunFacts
 from simlora.results.statistics import RELATIVE_ERROR, Distribution
 from simlora.results.tenants import TenantStatistics
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from simlora.scenario.schema import Tier
 
 _MONTH_H = 720.0
+_LATE_SHARE = 0.01  # of requests, that the promise of a p99 lets be late
 _PROMISED_METRICS = {"ttft_p99_s": "ttft_s", "tpot_p99_s": "tpot_s", "e2e_p99_s": "e2e_s"}
 
 
@@ -41,6 +45,7 @@ def build_summary(
     totals: Totals,
     tiers: TierStatistics,
     tenants: TenantStatistics,
+    tenant_tier: Ints,
     retries: int,
     warmup_s: float,
 ) -> dict[str, Any]:
@@ -87,6 +92,7 @@ def build_summary(
             name: _tier(deployment.tiers[index], tiers, index, window_s)
             for index, name in enumerate(deployment.tier_names)
         },
+        "fairness": fairness(tenants, deployment.tenants, tenant_tier, deployment.tier_names),
         "cost": _cost(facts, totals, int(tenants.prompt_tokens.sum()), output_tokens),
         "simulation": _simulation(deployment, facts, totals, tiers, tenants, warmup_s),
     }
@@ -135,6 +141,8 @@ def _tier(asked: Tier, tiers: TierStatistics, tier: int, window_s: float) -> dic
     Availability and attainment are shares of the judged, and None where those are less than half
     of the requests. The p99 of a promise counts overdue requests as infinitely late (None, and
     missed, once it lies among them); the p99 under `latency` is that of completed requests.
+    `error_budget` is by bound, and None without a promise: availability lets the share fail that
+    it does not promise, a p99 lets 1 % of the requests it is held against be late.
     """
     counts = {status: int(tiers.counts[status][tier]) for status in STATUSES}
     offered = sum(counts.values())
@@ -151,6 +159,15 @@ def _tier(asked: Tier, tiers: TierStatistics, tier: int, window_s: float) -> dic
     promised = {
         bound: value for bound, value in asked.sla.model_dump().items() if value is not None
     }
+    met = {
+        bound: _met(bound, value, measured[bound], mostly_completed)
+        for bound, value in promised.items()
+    }
+    broken = {"availability": (judged - counts["completed"], judged)}
+    for bound, metric in _PROMISED_METRICS.items():
+        late = overdue.get(bound, 0)
+        size = tiers.distribution(metric, tier).size
+        broken[bound] = int(tiers.late[bound][tier]) + late, size + late
     kept = int(tiers.kept[tier])
     return {
         "weight": asked.weight,
@@ -161,10 +178,19 @@ def _tier(asked: Tier, tiers: TierStatistics, tier: int, window_s: float) -> dic
             bound: {
                 "promised": value,
                 "measured": measured[bound],
-                "met": _met(bound, value, measured[bound], mostly_completed),
+                "met": met[bound],
             }
             for bound, value in promised.items()
         },
+        "error_budget": {
+            bound: error_budget(
+                1 - value if bound == "availability" else _LATE_SHARE,
+                *broken[bound],
+                told=met[bound] is not None,
+            )
+            for bound, value in promised.items()
+        }
+        or None,
         "sla_attainment": _ratio(kept, judged) if promised else None,
         "goodput_rps": _ratio(kept, window_s),
         "output_tokens_per_s": _ratio(tiers.output_tokens[tier], window_s),

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from simlora.results.arrays import Bools, Floats, Indexes, Ints
 from simlora.results.arrow import coded, numbers, strings
 from simlora.results.columns import RequestColumns
+from simlora.results.fairness import weighted_tokens
 from simlora.results.statistics import EXACT_VALUES
 from simlora.results.tenant_quantiles import TenantQuantiles
 from simlora.results.tiers import STATUSES
@@ -27,17 +28,21 @@ class TenantStatistics:
     warm-up. All arrays are by tenant index.
 
     `prompt_tokens` and `output_tokens` are those processed: a request that was cut or failed
-    counts its prompt once it had a first token, and the tokens it had emitted.
+    counts its prompt once it had a first token, and the tokens it had emitted. `asked_tokens` are
+    the weighted tokens of all requests, served or not (see `weighted_tokens`).
     """
 
     def __init__(self, tenants: int) -> None:
         self._tenants = tenants
         self._counts = {status: self._zeros() for status in STATUSES}
         self.prompt_tokens, self.output_tokens = self._zeros(), self._zeros()
+        self.asked_tokens = self._zeros()
         self._lookups, self._hits = self._zeros(), self._zeros()
         self._measured, self._judged, self._kept = self._zeros(), self._zeros(), self._zeros()
         self._ttft_sum, self._tpot_sum = np.zeros(tenants), np.zeros(tenants)
         self._ttft_count, self._tpot_count = self._zeros(), self._zeros()
+        self._latency_per_token_sum = np.zeros(tenants)
+        self._longest_wait_s = np.full(tenants, -1.0)  # -1: no request yet
         self._ttft = TenantQuantiles(tenants, EXACT_VALUES)
         self._e2e = TenantQuantiles(tenants, EXACT_VALUES)
 
@@ -45,6 +50,28 @@ class TenantStatistics:
     def relative_error(self) -> float:
         """Of a quantile; 0 while all values are kept."""
         return max(self._ttft.relative_error, self._e2e.relative_error)
+
+    @property
+    def service_tokens(self) -> Ints:
+        """Processed tokens, weighted."""
+        served: Ints = weighted_tokens(self.prompt_tokens, self.output_tokens)
+        return served
+
+    @property
+    def served_share(self) -> Floats:
+        """Of the weighted tokens that were asked for, those processed; NaN if none were."""
+        return _ratio(self.service_tokens, self.asked_tokens)
+
+    @property
+    def normalized_latency_s(self) -> Floats:
+        """Mean over completed requests of E2E per output token; NaN of none."""
+        return _ratio(self._latency_per_token_sum, self._ttft_count)
+
+    @property
+    def longest_wait_s(self) -> Floats:
+        """The longest `queue_s + adapter_wait_s` of a request that arrived after the warm-up and
+        whatever became of it, unfinished ones as far as they came; NaN without one."""
+        return np.where(self._longest_wait_s < 0, np.nan, self._longest_wait_s)
 
     def add(self, columns: RequestColumns, measured: Bools, kept: Bools) -> None:
         """Add all rows; `measured`: arrived after the warm-up, `kept`: within every promise."""
@@ -55,10 +82,14 @@ class TenantStatistics:
         emitted = np.where(completed, columns.output_tokens, columns.emitted_tokens)
         self.prompt_tokens += self._sum(columns, columns.prompt_tokens * prompted)
         self.output_tokens += self._sum(columns, emitted)
+        asked = weighted_tokens(columns.prompt_tokens, columns.output_tokens.astype(np.int64))
+        self.asked_tokens += self._sum(columns, asked)
         looked_up = columns.adapter_source != SOURCE_NONE
         self._lookups += self._count(columns, looked_up)
         self._hits += self._count(columns, columns.adapter_source == SOURCE_HOT)
 
+        waits_s = columns.queue_s + columns.adapter_wait_s
+        np.maximum.at(self._longest_wait_s, columns.tenant[measured], waits_s[measured])
         self._measured += self._count(columns, measured)
         ended = measured & ~np.isin(columns.status, STATUSES["unfinished"])
         self._judged += self._count(columns, ended)
@@ -68,7 +99,11 @@ class TenantStatistics:
         self._ttft_sum += np.bincount(tenant, ttft_s, self._tenants)
         self._ttft_count += np.bincount(tenant, minlength=self._tenants)
         self._ttft.add(tenant, ttft_s)
-        self._e2e.add(tenant, columns.e2e_s[measured])
+        e2e_s = columns.e2e_s[measured]
+        self._e2e.add(tenant, e2e_s)
+        self._latency_per_token_sum += np.bincount(
+            tenant, e2e_s / columns.output_tokens[measured], self._tenants
+        )
         has_tpot = measured & ~np.isnan(columns.tpot_s)
         self._tpot_sum += np.bincount(
             columns.tenant[has_tpot], columns.tpot_s[has_tpot], self._tenants
@@ -83,14 +118,16 @@ class TenantStatistics:
         self,
         path: Path,
         tenants: Sequence[Tenant],
+        tier: Ints,
         tier_names: Sequence[str],
         promised: Bools,
+        window_s: float,
         fleet_usd: float,
     ) -> None:
-        """One row a tenant. `promised`: by tier, whether it promises any bound (no attainment is
-        told where it does not, nor where most requests were too young at the end to be judged);
-        `fleet_usd` is what `cost_usd` adds up to."""
-        tier = np.array([tenant.tier for tenant in tenants])
+        """One row a tenant. `tier` is by tenant. `promised`: by tier, whether it promises any bound
+        (no attainment is told where it does not, nor where most requests were too young at the end
+        to be judged). `goodput_rps` is over the `window_s` after the warm-up; `fleet_usd` is what
+        `cost_usd` adds up to."""
         ttft_p50, ttft_p95, ttft_p99 = self._ttft.quantiles((0.5, 0.95, 0.99))
         (e2e_p99,) = self._e2e.quantiles((0.99,))
         attainment = _ratio(self._kept, self._judged)
@@ -100,6 +137,8 @@ class TenantStatistics:
             **self._counts,
             "prompt_tokens": self.prompt_tokens,
             "output_tokens": self.output_tokens,
+            "service_tokens": self.service_tokens,
+            "longest_wait_s": self.longest_wait_s,
             "ttft_mean_s": _ratio(self._ttft_sum, self._ttft_count),
             "ttft_p50_s": ttft_p50,
             "ttft_p95_s": ttft_p95,
@@ -108,6 +147,7 @@ class TenantStatistics:
             "e2e_p99_s": e2e_p99,
             "adapter_hit_ratio": _ratio(self._hits, self._lookups),
             "sla_attainment": attainment,
+            "goodput_rps": self._kept / window_s if window_s else np.full(len(tier), np.nan),
             "cost_usd": self.cost_usd(fleet_usd),
         }
         table = pa.table(

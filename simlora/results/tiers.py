@@ -38,6 +38,11 @@ class TierStatistics:
         self.adapter_tokens = np.zeros(tiers, dtype=np.int64)
         self.fallback_tokens = np.zeros(tiers, dtype=np.int64)
         self.kept = np.zeros(tiers, dtype=np.int64)  # completed within every promised bound
+        # Completed out of a bound, by bound.
+        self.late = {
+            bound: np.zeros(tiers, dtype=np.int64)
+            for bound in ("ttft_p99_s", "tpot_p99_s", "e2e_p99_s")
+        }
         # Unfinished and already out of a bound, by bound; availability: out of any.
         self.overdue = {
             bound: np.zeros(tiers, dtype=np.int64)
@@ -60,11 +65,16 @@ class TierStatistics:
             whole.merge(part)
         return whole
 
-    def add(self, columns: RequestColumns, measured: Bools, kept: Bools) -> None:
-        """Add the rows where `measured`; `kept`: within every promise."""
+    def add(
+        self, columns: RequestColumns, measured: Bools, kept: Bools, late: Mapping[str, Bools]
+    ) -> None:
+        """Add the rows where `measured`; `kept`: within every promise, `late`: by bound, completed
+        out of it."""
         for status, codes in STATUSES.items():
             self.counts[status] += self._count(columns, measured & np.isin(columns.status, codes))
         self.kept += self._count(columns, measured & kept)
+        for bound, rows in late.items():
+            self.late[bound] += self._count(columns, measured & rows)
 
         completed = measured & columns.completed
         tier = columns.tier[completed]

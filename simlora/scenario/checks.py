@@ -227,9 +227,12 @@ def _check_names(scenario: Scenario) -> None:
                 ("adapters", "hot", "pinned_tiers", index),
                 f'no tier "{name}": {did_you_mean(name, tiers)}',
             )
-    for name in scenario.gateway.rate_limits:
+    gateway = scenario.gateway
+    named = [("rate_limits", name) for name in gateway.rate_limits]
+    named += [("kv_budgets", name) for name in gateway.kv_budgets]
+    for field, name in named:
         if name not in tiers and not tenant_exists(scenario, name):
             raise FieldError(
-                ("gateway", "rate_limits", name),
+                ("gateway", field, name),
                 f"is neither a tier nor a tenant: {did_you_mean(name, tiers)}",
             )

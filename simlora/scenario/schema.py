@@ -30,9 +30,9 @@ from simlora.scenario.field_types import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
-    Rate,
     Usd,
 )
+from simlora.scenario.gateway import Fairness, Gateway, RateLimit
 from simlora.scenario.presets import with_preset
 from simlora.scenario.strict import Strict
 from simlora.scenario.traffic import (
@@ -71,6 +71,7 @@ __all__ = [
     "Empirical",
     "Engine",
     "Eviction",
+    "Fairness",
     "Fixed",
     "GammaArrivals",
     "Gateway",
@@ -198,7 +199,9 @@ class Scheduler(Strict):
     fits into memory, when all of its prompt does, or when the batch will fit to its end (which
     takes every answer's length to be known, as `max_tokens` with `ignore_eos`); that is looked at
     every `admit_every_steps` decode steps. `scans_waiting`: each step walks the
-    waiting requests whose adapters have no slot, at a cost that the timing profile knows.
+    waiting requests whose adapters have no slot, at a cost that the timing profile knows. `victim`:
+    when memory runs out, the request admitted last is preempted, or of the tier with the least
+    weight the last.
     """
 
     batching: Literal["mixed", "separate"] = "mixed"
@@ -208,6 +211,7 @@ class Scheduler(Strict):
     admit_every_steps: PositiveInt = 1
     scans_waiting: bool = False
     preemption: Literal["recompute"] = "recompute"
+    victim: Literal["last", "lowest_tier"] = "last"
 
 
 class PrefixCaching(Strict):
@@ -244,21 +248,6 @@ class Engine(Strict):
 
 
 # --- gateway, tiers, the rest ----------------------------------------------------------------
-
-
-class RateLimit(Strict):
-    """Token bucket per tenant: `rps` sustained, `burst` at once; over it, 429 or a delay."""
-
-    rps: Rate
-    burst: PositiveInt = 1
-    over_limit: Literal["reject", "delay"] = "reject"
-
-
-class Gateway(Strict):
-    """`rate_limits` maps a tier's or a tenant's name to its bucket (the tenant's own wins)."""
-
-    routing: str = "least_loaded"
-    rate_limits: dict[str, RateLimit] = Field(default_factory=dict)
 
 
 class Sla(Strict):

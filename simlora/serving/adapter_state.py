@@ -61,3 +61,8 @@ class AdapterState:
     def idle(self) -> bool:
         """Whether the adapter is in GPU memory and may be evicted from there."""
         return self.hot == HOT and not self.running and not self.fresh and not self.pinned
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the adapter is in host memory and requests wait for it to go up from there."""
+        return self.hot == ABSENT and self.host == HOSTED and bool(self.waiting)

@@ -161,25 +161,35 @@ class AdapterTiers:
         read_s = self._path.alone_s(DISK, state.nbytes) if state.unread else 0.0
         return self._path.order(state, PCIE, TO_GPU, now, first_s=read_s)
 
-    def prefetch(self, index: int, goal: int, now: float) -> None:
-        """Bring an adapter to `goal` (TO_DISK, TO_HOST or TO_GPU) although nobody waits for it."""
+    def may_prefetch(self, index: int, goal: int) -> bool:
+        """Whether there is anything to load to bring an adapter to `goal`, and, below GPU memory,
+        room for it."""
         state = self.state(index)
         if state.hot != ABSENT or state.waiting:
+            return False
+        if goal == TO_GPU:
+            return not state.to_gpu
+        if goal == TO_HOST:
+            return state.host == NOT_HOSTED and self.lower.warm.has_room(state.nbytes)
+        on_its_way = state.staging or self._on_disk(state)
+        return not on_its_way and self.lower.nvme.has_room(state.nbytes)
+
+    def prefetch(self, index: int, goal: int, now: float) -> None:
+        """Bring an adapter to `goal` (TO_DISK, TO_HOST or TO_GPU) although nobody waits for it, if
+        it may be."""
+        if not self.may_prefetch(index, goal):
             return
+        state = self.state(index)
         if goal == TO_DISK:
-            if not state.staging and not self._on_disk(state):
-                state.staging = True
-                self.stats.prefetches += 1
-                self.outbox.append(self._path.order(state, NETWORK, TO_DISK, now))
-        elif goal == TO_GPU and not state.to_gpu:
-            state.to_gpu = True
-            self._begin_ahead(state)
-            if state.host == HOSTED:
-                self.ahead.append(state)
-            else:
-                self.fetch(state, now)
-        elif goal == TO_HOST and state.host == NOT_HOSTED:
-            self._begin_ahead(state)
+            state.staging = True
+            self.stats.prefetches += 1
+            self.outbox.append(self._path.order(state, NETWORK, TO_DISK, now))
+            return
+        self._begin_ahead(state)
+        state.to_gpu = goal == TO_GPU
+        if state.host == HOSTED:
+            self.ahead.append(state)
+        else:
             self.fetch(state, now)
 
     def _begin_ahead(self, state: AdapterState) -> None:
@@ -196,13 +206,15 @@ class AdapterTiers:
         self.book(transfer, now)
         if transfer.goal == TO_DISK:
             state.staging = False
-            self.lower.into_disk(state, now)
+            self.lower.into_disk(state, now, evict=False)
         else:
             self._hosted(state, key, now)
 
     def _hosted(self, state: AdapterState, key: float, now: float) -> None:
         state.host = HOSTED
-        kept = self.lower.into_host(state, now)
+        # What only fills host memory ahead pushes nobody out of it.
+        fills = state.ahead and not state.to_gpu and not state.waiting
+        kept = self.lower.into_host(state, now, evict=not fills)
         if state.waiting and state.hot == ABSENT:
             heappush(self.backlog, (key, state.index, state))
         elif state.to_gpu:
@@ -224,7 +236,6 @@ class AdapterTiers:
             if state.to_gpu and state.hot == ABSENT and not state.waiting and state.host == HOSTED:
                 return state
             self.ahead.popleft()
-            state.to_gpu = False
         return None
 
     def became_hot(self, state: AdapterState, now: float) -> list[Request]:

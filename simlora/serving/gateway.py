@@ -8,38 +8,65 @@ from simlora.scenario.deployment import Deployment
 from simlora.scenario.schema import RateLimit
 from simlora.serving.request import Request
 
+BURST_S = 10.0  # of a bucket of tokens whose size is not given
+
 
 @dataclass(slots=True)
 class TokenBucket:
-    """`rps` sustained, `burst` at once, kept as one time: when the bucket would be full again.
+    """`rate` a second sustained, `burst` at once, kept as one time: when it would be full again.
 
     This is the generic cell rate algorithm, the token bucket without a refill loop.
     """
 
-    limit: RateLimit
+    rate: float
+    burst: float
     full_at_s: float = 0.0
 
-    def wait_s(self, now: float) -> float:
-        """Seconds until a token is there for a request at `now`; 0 takes it. Where the limit says
-        `delay`, a token to come is taken at once and the wait is to be obeyed."""
-        interval = 1.0 / self.limit.rps
-        full_at = max(self.full_at_s, now)
-        wait = full_at - now - (self.limit.burst - 1) * interval
-        if wait > 0 and self.limit.over_limit == "reject":
-            return wait
-        self.full_at_s = full_at + interval
-        return max(0.0, wait)
+    def wait_s(self, amount: float, now: float) -> float:
+        """Seconds until the bucket holds `amount`, or is full where it never holds so much."""
+        amount = min(amount, self.burst)
+        return max(0.0, max(self.full_at_s, now) - now - (self.burst - amount) / self.rate)
+
+    def take(self, amount: float, now: float) -> None:
+        """Take `amount` out, which may still have to come in."""
+        self.full_at_s = max(self.full_at_s, now) + amount / self.rate
+
+
+class Limiter:
+    """The buckets of one tenant."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self.delays = limit.over_limit == "delay"
+        self._requests = self._tokens = None
+        if limit.rps is not None:
+            self._requests = TokenBucket(limit.rps, limit.burst)
+        if limit.tokens_per_s is not None:
+            burst = limit.burst_tokens or BURST_S * limit.tokens_per_s
+            self._tokens = TokenBucket(limit.tokens_per_s, burst)
+
+    def wait_s(self, request: Request, now: float) -> float:
+        """Seconds until a request is within the limits; 0 takes it into account. Where the limit
+        says `delay` it is so at once, and the wait is to be obeyed."""
+        tokens = request.prompt_tokens + request.output_tokens
+        taken = [(self._requests, 1.0), (self._tokens, float(tokens))]
+        buckets = [(bucket, amount) for bucket, amount in taken if bucket is not None]
+        wait_s = max(bucket.wait_s(amount, now) for bucket, amount in buckets)
+        if wait_s == 0 or self.delays:
+            for bucket, amount in buckets:
+                bucket.take(amount, now)
+        return wait_s
 
 
 class Gateway:
     """Admits requests by their length and their tenant's rate limit."""
 
     def __init__(self, deployment: Deployment, max_model_len: int) -> None:
-        self._limits = deployment.scenario.gateway.rate_limits
+        config = deployment.scenario.gateway
+        self._limits = config.rate_limits
         self._max_model_len = max_model_len
         self._tenants = deployment.tenants
         self._tier_names = deployment.tier_names
-        self._buckets: dict[int, TokenBucket | None] = {}
+        self._limiters: dict[int, Limiter | None] = {}
 
     def admit(self, request: Request, now: float) -> float:
         """Decide about a request that arrives at `now`: seconds to hold it back (0: send it on), or
@@ -49,19 +76,19 @@ class Gateway:
             return -1.0
         if not self._limits:
             return 0.0
-        bucket = self._bucket(request.tenant)
-        if bucket is None:
+        limiter = self._limiter(request.tenant)
+        if limiter is None:
             return 0.0
-        wait = bucket.wait_s(now)
-        if wait > 0 and bucket.limit.over_limit == "reject":
-            request.reason, request.retry_after_s = "rate_limit", wait
+        wait_s = limiter.wait_s(request, now)
+        if wait_s > 0 and not limiter.delays:
+            request.reason, request.retry_after_s = "rate_limit", wait_s
             return -1.0
-        return wait
+        return wait_s
 
-    def _bucket(self, tenant: int) -> TokenBucket | None:
-        """The tenant's bucket, by its own name or else by its tier's."""
-        if tenant not in self._buckets:
+    def _limiter(self, tenant: int) -> Limiter | None:
+        """The tenant's limiter, by its own name or else by its tier's."""
+        if tenant not in self._limiters:
             entry = self._tenants[tenant]
             limit = self._limits.get(entry.name) or self._limits.get(self._tier_names[entry.tier])
-            self._buckets[tenant] = TokenBucket(limit) if limit is not None else None
-        return self._buckets[tenant]
+            self._limiters[tenant] = Limiter(limit) if limit is not None else None
+        return self._limiters[tenant]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 from simlora.scenario.schema import HotTier as HotConfig
@@ -38,6 +38,7 @@ class HotTier:
         self.count = 0
         self.loading_count = 0
         self.idle_pages = 0  # of adapters that may be evicted at once
+        self.limit_rose = False  # since a load found no place; to be reset by who has seen it
         self._idle_count = 0
         self._size = HotSize(config.adaptive) if config.adaptive is not None else None
         self._most = inf if plan.max_hot_adapters is None else plan.max_hot_adapters
@@ -63,19 +64,22 @@ class HotTier:
         elif self._on_miss is not None:
             self._on_miss(state.index, now)
         if self._size is not None:
+            before = self._size.limit(now)
             self._size.asked(state.index, now)
+            if self._size.limit(now) > before:
+                self.limit_rose = True
 
     # --- coming in ----------------------------------------------------------------------
 
     def _limit(self, now: float) -> float:
         return self._most if self._size is None else self._size.limit(now)
 
-    def has_place(self, state: AdapterState, now: float) -> bool:
-        """Whether the bounds of this tier let the adapter in, after evictions if need be."""
-        return (
-            self.count - self._idle_count < self._limit(now)
-            and self._pool.held[ADAPTER] - self.idle_pages + state.pages <= self._most_pages
-        )
+    def has_place(self, state: AdapterState, now: float, more: Sequence[AdapterState] = ()) -> bool:
+        """Whether the bounds of this tier let the adapter in, after evictions if need be, also of
+        `more` that are in use."""
+        used = self.count - self._idle_count - len(more)
+        used_pages = self._pool.held[ADAPTER] - self.idle_pages - sum(a.pages for a in more)
+        return used < self._limit(now) and used_pages + state.pages <= self._most_pages
 
     def reserve(self, state: AdapterState, now: float) -> None:
         """Give the adapter, for which there is a place, its slot or pages, which must be free, and

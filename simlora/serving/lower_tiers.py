@@ -58,37 +58,44 @@ class LowerTiers:
         """A request for the adapter has arrived. It leaves host memory if its time is over."""
         was_in_host = state.index in self.warm
         if not self.warm.access(state.index, now, self._may_leave_host) and was_in_host:
-            state.host = NOT_HOSTED
+            self._left_host(state, now)
 
-    def into_host(self, state: AdapterState, now: float) -> bool:
-        """The adapter has come into host memory. False if there is no room to keep it there."""
-        self._into_warm(state, now)
+    def into_host(self, state: AdapterState, now: float, *, evict: bool = True) -> bool:
+        """The adapter has come into host memory. False if there is no room to keep it there; with
+        `evict`, room is made for it, here and on the disk."""
+        self._into_warm(state, now, evict=evict)
         kept = state.index in self.warm
         if not kept or self._disk_keeps:
-            self.into_disk(state, now)
+            self.into_disk(state, now, evict=evict)
         elif state.index in self.nvme:
             self.nvme.remove(state.index)
         return kept
 
-    def _into_warm(self, state: AdapterState, now: float) -> None:
-        if state.index in self.warm:
+    def _into_warm(self, state: AdapterState, now: float, *, evict: bool = True) -> None:
+        if state.index in self.warm or not (evict or self.warm.has_room(state.nbytes)):
             return
         for index in self.warm.insert(state.index, state.nbytes, now, self._may_leave_host) or ():
             left = self._states[index]
-            left.host = NOT_HOSTED
+            left.to_gpu = False
             if left.ahead and left.hot == ABSENT:
-                left.ahead = left.to_gpu = False
+                left.ahead = False
                 self._stats.prefetches_wasted += 1
-            if not self._disk_keeps:
-                self.into_disk(left, now)
+            self._left_host(left, now)
+
+    def _left_host(self, state: AdapterState, now: float) -> None:
+        """The adapter has been evicted from host memory."""
+        state.host = NOT_HOSTED
+        if not self._disk_keeps:
+            self.into_disk(state, now)
 
     def _may_leave_host(self, index: int) -> bool:
         state = self._states[index]
         return state.hot != LOADING and not state.waiting
 
-    def into_disk(self, state: AdapterState, now: float) -> None:
-        """A copy of the adapter is written to the disk, if there is room."""
-        if state.index not in self.nvme:
+    def into_disk(self, state: AdapterState, now: float, *, evict: bool = True) -> None:
+        """A copy of the adapter is written to the disk, if there is room, or with `evict` if room
+        can be made."""
+        if state.index not in self.nvme and (evict or self.nvme.has_room(state.nbytes)):
             self.nvme.insert(state.index, state.nbytes, now)
 
     def went_up(self, state: AdapterState) -> None:
@@ -105,6 +112,8 @@ class LowerTiers:
             self._into_warm(state, now)
             if state.index in self.warm:
                 state.host = HOSTED
+            elif not self._disk_keeps:
+                self.into_disk(state, now)
 
     def damaged_on_disk(self, state: AdapterState) -> None:
         """The disk's copy of the adapter is no good."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
@@ -100,8 +100,9 @@ class Prefetcher:
         expected_s = self._expected[0][0] if self._expected else inf
         return min(self._free_at_s if self._queue else inf, expected_s)
 
-    def due(self, now: float) -> list[tuple[int, int]]:
-        """Adapters to load now, and how far up."""
+    def due(self, now: float, may_load: Callable[[int, int], bool]) -> list[tuple[int, int]]:
+        """Adapters to load now, and how far up. Those of which `may_load` is not true are left out,
+        and take nothing of the rate."""
         while self._expected and self._expected[0][0] <= now:
             _, adapter, last_s = heappop(self._expected)
             if self._rhythms[adapter].last_s == last_s:  # else it came earlier than expected
@@ -110,6 +111,8 @@ class Prefetcher:
         while self._queue and self._free_at_s <= now:
             entry = self._queue.popleft()
             self._queued.remove(entry)
+            if not may_load(*entry):
+                continue
             taken.append(entry)
             self._free_at_s = max(self._free_at_s, now) + self._interval_s
         return taken

@@ -8,20 +8,22 @@ decisions about memory are made at step boundaries.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-
 from simlora.serving.adapter_state import HOT, AdapterState
 from simlora.serving.batch_shape import BatchShape
 from simlora.serving.decode_set import DecodeSet
+from simlora.serving.fairness import OrderedQueue
+from simlora.serving.kv_budget import KvBudgets
 from simlora.serving.load_starter import LoadStarter
 from simlora.serving.loading import PCIE, Transfer
 from simlora.serving.peak import peak_of
 from simlora.serving.phases import PhaseBook
-from simlora.serving.queue_order import QUEUE_ORDER
 from simlora.serving.replica_memory import ReplicaMemory
 from simlora.serving.replica_spec import ReplicaSpec
-from simlora.serving.request import COMPLETED, FAILED, RUNNING, WAITING, Request
+from simlora.serving.request import COMPLETED, RUNNING, WAITING, Request
 from simlora.serving.step import StepLog, StepPlan
+from simlora.serving.victims import victim_chooser
+from simlora.serving.waiting import ServiceMeter, make_queue
+from simlora.serving.withdrawals import Withdrawals
 
 
 class BatchScheduler:
@@ -54,8 +56,12 @@ class BatchScheduler:
         self._separate = engine.scheduler.batching == "separate"
         self._cold_start = adapters.cold_start
         self._retry_after_s = adapters.retry_after_s
-        self._order = QUEUE_ORDER.make(engine.scheduler.order)
-        self._ready: list[tuple[float, int, Request]] = []  # waiting, adapter hot (or was)
+        self.queue = make_queue(spec.deployment)  # of those whose adapters are hot, or were
+        self.ordered = isinstance(self.queue, OrderedQueue)
+        self._meter = ServiceMeter(self.queue, self.decodes, told=not self.ordered)
+        self._budgets = KvBudgets(spec.deployment, plan.kv_capacity_tokens)
+        self._choose_victim = victim_chooser(spec.deployment)
+        self.withdrawals = Withdrawals(self)
         self._reserved_blocks = 0  # for the rest of the prompts in `prefilling`
         # An admission that found no memory is not tried again until some may have come free.
         self.admission_blocked = False
@@ -74,7 +80,7 @@ class BatchScheduler:
         request.enqueued_s = now
         if request.adapter < 0:
             self.outstanding += 1
-            self._push_ready(request)
+            self.queue.push(request, now)
             return True
         tiers = self.tiers
         state = tiers.look_up(request, now)
@@ -85,12 +91,12 @@ class BatchScheduler:
                 return False
             request.base_fallback = True
             self.outstanding += 1
-            self._push_ready(request)
+            self.queue.push(request, now)
             return True
         self.outstanding += 1
         request.adapter_state = state
         if state.hot == HOT:
-            self._push_ready(request)
+            self.queue.push(request, now)
         else:
             tiers.wait_for(state, request, self.key(request), now)
         return True
@@ -99,8 +105,7 @@ class BatchScheduler:
         """The driver has carried out a transfer from `tiers.outbox`, or it failed."""
         state = transfer.adapter
         if failed:
-            for request in self.tiers.failed(transfer, now):
-                self._fail(request, "adapter_load", now)
+            self.withdrawals.fail_waiting(self.tiers.failed(transfer, now), "adapter_load", now)
         elif transfer.link == PCIE:
             self.tiers.book(transfer, now)
             self.became_hot(state, now)
@@ -112,60 +117,40 @@ class BatchScheduler:
     def became_hot(self, state: AdapterState, now: float) -> None:
         """The adapter is in GPU memory, and the requests that waited for it are ready."""
         for request in self.tiers.became_hot(state, now):
-            self._push_ready(request)
+            self.queue.push(request, now)
 
     def _memory_came_free(self) -> None:
         self.admission_blocked = False
         self._loads.retry()
 
     def key(self, request: Request) -> float:
-        """The request's place in the queue."""
-        return self._order.key(request)
-
-    def _push_ready(self, request: Request) -> None:
-        heappush(self._ready, (self.key(request), request.index, request))
+        """The request's place among those that wait for adapters, where places do not change."""
+        return self.queue.rank(request, 0.0)[0] if self.ordered else request.index
 
     @property
     def waiting(self) -> int:
         """Requests here that are not in the batch."""
         return self.outstanding - len(self.running)
 
-    def cut(self, now: float) -> list[Request]:
-        """The run ends here. Books what the unfinished requests have had so far, and returns them
-        by arrival."""
-        for request in self.running.values():
-            if request.finish_step >= 0:
-                request.emitted_tokens = self.decodes.emitted_tokens(request)
-        ready = [request for _, _, request in self._ready]
-        everyone = [*self.running.values(), *ready, *self.tiers.waiting_requests()]
-        for request in everyone:
-            self.phases.cut(request, now)
-        return sorted(everyone, key=lambda request: request.index)
+    def waiting_requests(self) -> list[Request]:
+        """Them, in no useful order."""
+        return [*self.queue, *self._budgets.parked.values(), *self.tiers.waiting_requests()]
 
-    def wants_step(self) -> bool:
+    def wants_step(self, now: float) -> bool:
         """Whether `schedule` might do more than let the decoding sequences go on."""
         if self.scans and self.passed_over != self.shape.passed_over:
             return True  # the steps to come take another time
-        return self._may_admit() or self._loads.may_start() or self._loads.may_start_ahead()
+        return self._may_admit() or self._loads.may_start(now) or self._loads.may_start_ahead()
 
     @property
     def passed_over(self) -> int:
         """Waiting requests whose adapters are not in GPU memory."""
-        return self.waiting - len(self._ready)
+        return self.waiting - len(self.queue) - len(self._budgets.parked)
 
     def _may_admit(self) -> bool:
-        return (
-            bool(self._ready) and not self.admission_blocked and len(self.running) < self._max_seqs
-        )
-
-    @property
-    def ready_count(self) -> int:
-        """Waiting requests whose adapters are in GPU memory, or were."""
-        return len(self._ready)
-
-    def first_ready_key(self) -> float | None:
-        """The place in the queue of the first of them."""
-        return self._ready[0][0] if self._ready else None
+        if self.admission_blocked or len(self.running) >= self._max_seqs:
+            return False
+        return len(self.queue) > 0
 
     # --- one step -----------------------------------------------------------------------
 
@@ -180,9 +165,9 @@ class BatchScheduler:
             budget, undisturbed = self._continue_prefills(budget, now, undisturbed)
         if undisturbed or not self.running:
             self._loads.start(now)
-            while self._ready and self._may_admit() and self._steps_to_admission() <= 0:
+            while self._may_admit() and self._steps_to_admission() <= 0:
                 budget = self._admit(budget, now)
-                if not self._loads.may_start():
+                if not self._loads.may_start(now):
                     break
                 # Requests whose adapters were evicted meanwhile have gone back to the backlog.
                 self._loads.start(now)
@@ -199,7 +184,7 @@ class BatchScheduler:
         if undisturbed and not self.prefilling:
             decodes = self.decodes
             plan.steps = decodes.steps_within(self.memory.free_blocks, decodes.steps_to_finish())
-            if self._ready and self._may_admit() and (wait := self._steps_to_admission()) > 0:
+            if self._may_admit() and (wait := self._steps_to_admission()) > 0:
                 plan.steps = min(plan.steps, wait)
         return plan
 
@@ -221,7 +206,7 @@ class BatchScheduler:
         decodes.advance(steps)
         while (request := decodes.pop_finished()) is not None:
             self.phases.decode_ends(request, now)
-            kv_tokens = decodes.leave(request)
+            kv_tokens = self._stop_decoding(request)
             self.memory.adopt_prefix(request, kv_tokens, now)
             self._finish(request, kv_tokens, now)
         if plan.blocking_loads:
@@ -235,7 +220,7 @@ class BatchScheduler:
         leaves them alone. False if something was preempted: then nothing is admitted now."""
         undisturbed = True
         while not self._find_room(0, len(self.running) - 1, now):
-            self._preempt_last(now)
+            self.preempt(self._choose_victim(self.running, self._plan), now)
             undisturbed = False
         return undisturbed
 
@@ -251,7 +236,7 @@ class BatchScheduler:
             while request.status == RUNNING and not self._find_room(
                 blocks, len(self.running) - 1, now
             ):
-                self._preempt_last(now)
+                self.preempt(self._choose_victim(self.running, self._plan), now)
                 undisturbed = False
             if request.status == RUNNING:  # else it was preempted, now or for one before it
                 self.memory.take_blocks(blocks)
@@ -263,13 +248,20 @@ class BatchScheduler:
     def _admit(self, budget: int, now: float) -> int:
         """Let waiting requests into the batch while tokens, sequences and memory last. Returns the
         tokens left."""
-        ready, memory = self._ready, self.memory
-        while ready and budget > 0 and len(self.running) < self._max_seqs:
-            key, _, request = ready[0]
+        queue, memory, budgets = self.queue, self.memory, self._budgets
+        self._meter.settle()
+        while budget > 0 and len(self.running) < self._max_seqs:
+            request = queue.peek(now)
+            if request is None:
+                break
             state = request.adapter_state
             if state is not None and state.hot != HOT:  # evicted while the request waited
-                heappop(ready)
-                self.tiers.wait_for(state, request, key, now)
+                queue.remove(request)
+                self.tiers.wait_for(state, request, self.key(request), now)
+                continue
+            if not budgets.allows(request):
+                queue.remove(request)
+                budgets.parked[request.index] = request
                 continue
             target = request.prompt_tokens + request.emitted_tokens
             cached = memory.acquire_prefix(request, target, now)
@@ -294,7 +286,8 @@ class BatchScheduler:
                 memory.release_prefix(request, now)
                 self.admission_blocked = True
                 break
-            heappop(ready)
+            queue.pop(now)
+            budgets.admitted(request)
             self._last_admission = self.decodes.step_count
             memory.count_prefix(request, target, cached)
             self.phases.admitted(request, now)
@@ -346,32 +339,27 @@ class BatchScheduler:
             self.phases.prefilled(request, now)
             kv_tokens = request.prefill_target
             self.memory.adopt_prefix(request, kv_tokens, now)
+            self._meter.first_token(request.tenant)
             if request.emitted_tokens == request.output_tokens:
                 self._finish(request, kv_tokens, now)
             else:
+                self._meter.joins(request.tenant)
                 self.decodes.join(request, kv_tokens)
                 self.phases.decode_begins(request)
 
     # --- what goes out ------------------------------------------------------------------
 
-    def _fail(self, request: Request, reason: str, now: float) -> None:
-        """A waiting request will not be answered."""
-        self.phases.cut(request, now)
-        request.status = FAILED
-        request.reason = reason
-        request.finish_s = now
-        self.outstanding -= 1
-        self.finished.append(request)
-
     def _finish(self, request: Request, kv_tokens: int, now: float) -> None:
         self._leave_batch(request, kv_tokens, now)
         request.status = COMPLETED
         request.finish_s = now
-        self.outstanding -= 1
-        self.finished.append(request)
+        self.over(request)
 
-    def _preempt_last(self, now: float) -> None:
-        self.preempt(next(reversed(self.running.values())), now)
+    def over(self, request: Request) -> None:
+        """The request has ended here, whichever way."""
+        self.outstanding -= 1
+        self.queue.on_finish(request)
+        self.finished.append(request)
 
     def block_for(self, state: AdapterState) -> None:
         """The coming step is prolonged by the load of an adapter."""
@@ -379,21 +367,32 @@ class BatchScheduler:
 
     def preempt(self, request: Request, now: float) -> None:
         """Throw a request out of the batch; its tokens are computed again later."""
+        self.drop(request, now)
+        request.status = WAITING
+        request.preemptions += 1
+        self.preemptions += 1
+        self.queue.push(request, now)
+
+    def drop(self, request: Request, now: float) -> None:
+        """Take a request out of the batch before its end."""
         if request.finish_step >= 0:
             self.phases.decode_ends(request, now)
-            kv_tokens = self.decodes.leave(request)
+            kv_tokens = self._stop_decoding(request)
         else:
             kv_tokens = request.prefilled_tokens
             self.prefilling.remove(request)
             self._reserved_blocks -= self._to_reserve(kv_tokens, request.prefill_target)
             self.phases.prefill_preempted(request, now)
         self._leave_batch(request, kv_tokens, now)
-        request.status = WAITING
-        request.preemptions += 1
-        self.preemptions += 1
-        self._push_ready(request)
+
+    def _stop_decoding(self, request: Request) -> int:
+        """Returns the KV tokens that the request holds."""
+        self._meter.leaves(request.tenant)
+        return self.decodes.leave(request)
 
     def _leave_batch(self, request: Request, kv_tokens: int, now: float) -> None:
         del self.running[request.index]
         self.memory.release(request, kv_tokens, now)
+        for freed in self._budgets.left(request):
+            self.queue.push(freed, now)
         self._memory_came_free()

@@ -83,13 +83,13 @@ class ReplicaProcess:
         if scheduler.tiers.outbox:
             self._send_transfers()
         if self._run_steps > 1:
-            if scheduler.wants_step():
+            if scheduler.wants_step(self._env.now):
                 elapsed_s = self._env.now - self._run_started_s
                 steps = steps_until(elapsed_s, self._run_first_s, self._run_growth_s)
                 if steps < self._run_steps:
                     self._run_steps = steps
                     self._move_boundary(max(0.0, self._run_s(steps) - elapsed_s))
-        elif self.idle and scheduler.wants_step():
+        elif self.idle and scheduler.wants_step(self._env.now):
             self.idle = False
             self._move_boundary(0.0)
 
@@ -175,7 +175,7 @@ class ReplicaProcess:
         """The simulation ends now. Returns the unfinished requests; a step in flight is lost."""
         if self._run_steps > 1 and (steps := self._steps_done()):
             self._end_run(steps)
-        return self.scheduler.cut(self._env.now)
+        return self.scheduler.withdrawals.cut(self._env.now)
 
     def _blocking_load_s(self, plan: StepPlan) -> float:
         """Loads on the critical path, one after the other."""

@@ -171,6 +171,13 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
     gateway: dict[str, Any] = {
         "routing": draw(st.sampled_from(["least_loaded", "round_robin", "adapter_affinity"]))
     }
+    gateway["fairness"] = {
+        "policy": draw(st.sampled_from(["fcfs", "fcfs", "priority", "wfq", "drr", "vtc", "sjf"])),
+        "by": draw(st.sampled_from(["tenant", "tier"])),
+    }
+    if draw(st.integers(0, 3)) == 0:
+        gateway["kv_budgets"] = {"standard": 0.3, "free-0000": 0.1}
+    engine["scheduler"]["victim"] = draw(st.sampled_from(["last", "last", "lowest_tier"]))
     if draw(st.integers(0, 3)) == 0:
         over_limit = draw(st.sampled_from(["reject", "delay"]))
         gateway["rate_limits"] = {"standard": {"rps": 5.0, "burst": 2, "over_limit": over_limit}}

@@ -10,13 +10,46 @@ from hypothesis import strategies as st
 
 from simlora.scenario.deployment import expand
 from simlora.scenario.schema import RateLimit
-from simlora.serving.gateway import Gateway, TokenBucket
+from simlora.serving.gateway import Gateway, Limiter
 from simlora.serving.request import COMPLETED, REJECTED, Request
 from tests.simulating import Ask, run, small_scenario
 
 
-def bucket(over_limit: Any, rps: float = 2.0, burst: int = 3) -> TokenBucket:
-    return TokenBucket(RateLimit(rps=rps, burst=burst, over_limit=over_limit))
+class Limited:
+    """The limits of one tenant, asked with requests of some size."""
+
+    def __init__(self, **limit: Any) -> None:
+        self._limiter = Limiter(RateLimit(**limit))
+
+    def wait_s(self, now: float, prompt_tokens: int = 1, output_tokens: int = 1) -> float:
+        request = Request(0, now, 0, 0, -1, prompt_tokens, output_tokens)
+        return self._limiter.wait_s(request, now)
+
+
+def bucket(over_limit: Any, rps: float = 2.0, burst: int = 3) -> Limited:
+    return Limited(rps=rps, burst=burst, over_limit=over_limit)
+
+
+def test_tokens_are_limited_by_prompt_and_longest_answer() -> None:
+    limited = Limited(tokens_per_s=100.0, burst_tokens=300)
+    assert limited.wait_s(0.0, 150, 50) == 0.0
+    assert limited.wait_s(0.0, 150, 50) == pytest.approx(1.0)  # refused, and nothing taken
+    assert limited.wait_s(1.0, 150, 50) == 0.0
+    assert limited.wait_s(1.0, 1, 1) == pytest.approx(0.02)
+
+
+def test_a_request_larger_than_the_bucket_passes_when_it_is_full() -> None:
+    limited = Limited(tokens_per_s=100.0, burst_tokens=300)
+    assert limited.wait_s(0.0, 900, 100) == 0.0
+    assert limited.wait_s(0.0, 1, 1) == pytest.approx((1000 - 300 + 2) / 100)
+
+
+def test_of_two_buckets_the_emptier_one_decides_and_a_refusal_takes_from_neither() -> None:
+    limited = Limited(rps=1.0, burst=2, tokens_per_s=10.0, burst_tokens=100)
+    assert limited.wait_s(0.0, 50, 50) == 0.0
+    assert limited.wait_s(0.0, 50, 50) == pytest.approx(10.0)
+    assert limited.wait_s(0.0, 1, 1) == pytest.approx(0.2)
+    assert limited.wait_s(0.2, 1, 1) == 0.0  # the refused ones took no place
 
 
 def test_a_burst_passes_at_once_and_the_next_has_to_wait() -> None:

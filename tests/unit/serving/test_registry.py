@@ -33,7 +33,7 @@ HERE = "tests.unit.serving.test_registry"
 def test_built_in_policies_have_names() -> None:
     assert isinstance(EVICTION.make("lru"), LRU)
     assert QUEUE_ORDER.names() == ["fcfs"]
-    assert ROUTING.names() == ["adapter_affinity", "least_loaded", "round_robin"]
+    assert {"adapter_affinity", "least_loaded", "round_robin"} <= set(ROUTING.names())
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_all_allowed() -> None:
