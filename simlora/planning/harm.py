@@ -216,6 +216,5 @@ def _tenant_index(deployment: Deployment, name: str) -> int:
         return known[name]
     near = get_close_matches(name, list(islice(known, _SEARCHED_NAMES)), 1)
     hint = f", did you mean {near[0]}?" if near else ""
-    raise UserError(
-        f"tenant: no tenant {given(name)}{hint} (the scenario has {one_of(known, limit=3)})"
-    )
+    some = one_of((tenant.name for tenant in deployment.tenants), limit=3)
+    raise UserError(f"tenant: no tenant {given(name)}{hint} (the scenario has {some})")

@@ -216,6 +216,7 @@ def _tier_table(summary: dict[str, Any]) -> str:
 def _promise_table(summary: dict[str, Any]) -> str:
     """What the tiers promise and what came of it."""
     rows: list[tuple[str, ...]] = []
+    told = False
     for name, tier in summary["tiers"].items():
         if not tier["sla"]:
             continue
@@ -223,14 +224,13 @@ def _promise_table(summary: dict[str, Any]) -> str:
             asked, measured, verdict = promise(bound, entry)
             asked, measured = escape(asked), escape(measured)
             verdict = f"<span class={verdict.replace(' ', '-')}>{verdict}</span>"
-            rows.append(
-                (escape(name), asked, measured, verdict, _wrapping(budget_left(tier, bound)))
-            )
+            spent = budget_left(tier, bound)
+            told |= bool(spent)
+            rows.append((escape(name), asked, measured, verdict, _wrapping(spent)))
         attained = share(tier["sla_attainment"])
         rows.append((escape(name), "requests within every bound", attained, "", ""))
     if not rows:
         return "<p class=soft>No tier promises anything.</p>"
-    told = any("spent" in spent for *_, spent in rows)
     notes = [_BUDGET] if told else []
     if summary["requests"]["unfinished"]:
         notes.append(_UNFINISHED)
@@ -248,7 +248,7 @@ def _wrapping(lines: Sequence[str]) -> str:
 
 def _fairness(summary: dict[str, Any]) -> str:
     """How evenly the tenants were served; nothing without several."""
-    fairness = summary.get("fairness", {})
+    fairness = summary.get("fairness") or {}
     if fairness.get("tenants", 0) < 2:
         return ""
     rows = [

@@ -30,10 +30,11 @@ def _check_memory(scenario: Scenario) -> None:
         capacity = hot.adaptive.min_adapters
     if capacity is None:
         return
-    if engine.max_cpu_loras is not None and engine.max_cpu_loras < capacity:
+    most = capacity if hot.adaptive is None else hot.adaptive.max_adapters
+    if engine.max_cpu_loras is not None and engine.max_cpu_loras < most:
         raise FieldError(
             ("engine", "max_cpu_loras"),
-            f"must be at least the {capacity} adapters that may be hot, not {engine.max_cpu_loras}",
+            f"must be at least the {most} adapters that may be hot, not {engine.max_cpu_loras}",
         )
     _check_pinned(scenario, capacity)
 

@@ -8,6 +8,7 @@ from simlora.scenario.deployment import Deployment
 from simlora.scenario.schema import RateLimit
 from simlora.serving.request import Request
 
+ROUNDING_S = 1e-9
 BURST_S = 10.0  # of a bucket of tokens whose size is not given
 
 
@@ -25,7 +26,9 @@ class TokenBucket:
     def wait_s(self, amount: float, now: float) -> float:
         """Seconds until the bucket holds `amount`, or is full where it never holds so much."""
         amount = min(amount, self.burst)
-        return max(0.0, max(self.full_at_s, now) - now - (self.burst - amount) / self.rate)
+        wait_s = max(self.full_at_s, now) - now - (self.burst - amount) / self.rate
+        # Who comes when told to must not be found a rounding too early.
+        return wait_s if wait_s > ROUNDING_S else 0.0
 
     def take(self, amount: float, now: float) -> None:
         """Take `amount` out, which may still have to come in."""

@@ -135,6 +135,7 @@ def _check_adapters_fit(deployment: Deployment, plan: MemoryPlan, where: str, fl
     """One adapter and one request of the maximum length must fit beside all pinned adapters."""
     pinned_tiers = deployment.scenario.adapters.hot.pinned_tiers
     largest, largest_name, pinned, pinned_count = 0, "", 0, 0
+    page, pool = plan.page_bytes, plan.pool_pages
     for adapter in deployment.adapters:
         pages = plan.adapter_pages(adapter.parameters)
         if pages > largest:
@@ -142,11 +143,22 @@ def _check_adapters_fit(deployment: Deployment, plan: MemoryPlan, where: str, fl
         if deployment.tier_names[deployment.tenants[adapter.tenant].tier] in pinned_tiers:
             pinned += pages
             pinned_count += 1
-    page, pool = plan.page_bytes, plan.pool_pages
     if largest > pool:
         raise UserError(
             f"{where}: adapter {largest_name!r} takes {_gib(largest * page)}, but {fleet} has only "
             f"{_gib(pool * page)} for adapters and KV cache; lower its rank or use a larger GPU"
+        )
+    hot_gb = deployment.scenario.adapters.hot.capacity_gb
+    others = any(
+        deployment.tier_names[tenant.tier] not in pinned_tiers and tenant.adapters
+        for tenant in deployment.tenants
+    )
+    needed = pinned + (largest if others else 0)
+    if hot_gb is not None and needed * page > hot_gb * 1e9:
+        beside = f" beside {pinned_count} pinned ones" if pinned_count and others else ""
+        raise UserError(
+            f"adapters.hot.capacity_gb: {hot_gb:g} GB hold no adapter like {largest_name!r}"
+            f"{beside}; at least {needed * page / 1e9:.3g} GB are needed"
         )
     limit = plan.max_hot_adapters
     if limit is not None and pinned_count and pinned_count >= limit:

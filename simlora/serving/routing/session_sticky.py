@@ -16,10 +16,10 @@ class SessionSticky:
     """A session stays on one replica, where its conversation's KV is cached, unless that is
     overloaded: then the session moves to the least loaded, and stays there.
 
-    Overloaded is a replica with `bound` times the mean of unfinished requests or more, and at least
-    `slack` of them. New sessions go to the least loaded; of equals, to the one with the fewest
-    sessions. A request without a session goes by its adapter, or by its tenant where it asks for
-    the base model: to the first in that one's rendezvous order that is not overloaded.
+    Overloaded is a replica with `bound` (at least 1) times the mean of unfinished requests or more,
+    and at least `slack` of them. New sessions go to the least loaded; of equals, to the one with
+    the fewest sessions. A request without a session goes by its adapter, or by its tenant where it
+    asks for the base model: to the first in that one's rendezvous order that is not overloaded.
 
     A session is forgotten after `forget_after_s` seconds without a request, or when `most_sessions`
     others have been there since.

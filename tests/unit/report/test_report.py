@@ -43,10 +43,16 @@ def test_the_page_is_self_contained_and_holds_every_section(run: Result) -> None
     html = path.read_text()
     assert path == run.directory / "report.html"
     assert path.stat().st_size < 3_000_000
-    assert html.count("<svg") == 6
+    assert html.count("<svg") == 7
     assert not re.search(r'(src|href)="(?!#)', html)
     assert "&lt;b&gt;odd&lt;/b&gt;" in html
-    for section in ("What limits this fleet", "Tiers and their promises", "Memory over time"):
+    for section in (
+        "What limits this fleet",
+        "Tiers and their promises",
+        "Fairness between tenants",
+        "Memory over time",
+        "Tenants in order",
+    ):
         assert f"<h2>{section}</h2>" in html
     ids = re.findall(r'<clipPath id="([^"]+)"', html)
     assert len(ids) == len(set(ids))
@@ -141,8 +147,35 @@ def test_a_missed_promise_is_told_with_its_phase(tmp_path: Path) -> None:
     of = deployment()
     requests = [completed(of, i, float(i), adapter_wait_s=2.0) for i in range(20)]
     told = " ".join(what_limits(record(of, tmp_path, requests, 30.0)))
-    assert "Tier platinum misses TTFT p99 ≤ 500 ms (measured 2.04 s)." in told
+    missed = "TTFT p99 ≤ 500 ms (measured 2.04 s, error budget spent 100 times)"
+    assert f"Tier platinum misses {missed}." in told
     assert "waiting for the adapter, 2.00 s" in told
+
+
+def test_an_error_budget_stands_beside_its_promise(tmp_path: Path) -> None:
+    of = deployment()
+    requests = [completed(of, i, float(i)) for i in range(400)]
+    requests += [ended(of, 400 + i, 0.0, 0, REJECTED) for i in range(3)]
+    html = write_report(record(of, tmp_path, requests, 500.0)).read_text()
+    assert "74.4 % spent<br>1 request left" in html  # 3 of the 4.03 that 1 % of 403 is
+    assert "0 % spent<br>4 requests left" in html
+    assert "An error budget is" in html
+    missed = requests + [ended(of, 403 + i, 0.0, 0, REJECTED) for i in range(100)]
+    told = write_report(record(of, tmp_path, missed, 500.0)).read_text()
+    assert "spent 20 times<br>98 requests too many" in told
+    assert "error budget spent 20 times" in told  # where missed promises are explained
+
+
+def test_without_what_older_runs_did_not_tell_the_page_has_no_empty_columns(run: Result) -> None:
+    tiers = {
+        name: {key: value for key, value in tier.items() if key != "error_budget"}
+        for name, tier in run.summary["tiers"].items()
+    }
+    summary = {key: value for key, value in run.summary.items() if key != "fairness"}
+    html = write_report(Result(run.directory, {**summary, "tiers": tiers})).read_text()
+    assert "Tiers and their promises" in html
+    assert "error budget" not in html.lower()
+    assert "Fairness" not in html
 
 
 def test_words() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from simlora.cli.tables import summary_table
-from tests.unit.results.recorded import busy_run, deployment, record
+from simlora.serving.request import FAILED, REJECTED
+from tests.unit.results.recorded import busy_run, completed, deployment, ended, record
 
 
 def printed(summary: dict[str, object], width: int = 80) -> str:
@@ -27,9 +28,38 @@ def test_totals_and_tiers_are_told(tmp_path: Path) -> None:
         "all",
         "missed",
         "TTFT p99 ≤ 500 ms",
+        "fairness",
+        "Jain's index",
+        "longest wait",
+        "error budget",
+        "spent",
     ):
         assert part in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_fairness_and_budgets_are_told_in_words(tmp_path: Path) -> None:
+    of = deployment()
+    requests = [completed(of, i, float(i)) for i in range(200)]
+    requests += [completed(of, 200, 0.0, 7, queue_s=12.5), ended(of, 201, 0.0, 3, FAILED)]
+    text = printed(record(of, tmp_path, requests, 300.0).summary)
+    assert "Jain's index 0.666 of service" in text  # two of three got all, one nothing
+    assert "longest wait  12.5 s, of free-0002" in text
+    assert "49.8 % spent" in text  # 1 of the 2.01 that may fail
+
+
+def test_what_an_older_run_does_not_tell_is_left_out(tmp_path: Path) -> None:
+    of = deployment()
+    requests = [completed(of, 0, 0.0), completed(of, 1, 0.0, 1), ended(of, 2, 0.0, 0, REJECTED)]
+    summary = record(of, tmp_path, requests, 10.0).summary
+    assert "error budget" in printed(summary)
+    del summary["fairness"]
+    for tier in summary["tiers"].values():
+        del tier["error_budget"]
+    text = printed(summary)
+    assert "missed" in text
+    for part in ("error budget", "fairness", "longest wait"):
+        assert part not in text
 
 
 def test_a_run_without_requests_prints_dashes(tmp_path: Path) -> None:

@@ -30,6 +30,17 @@ def bucket(over_limit: Any, rps: float = 2.0, burst: int = 3) -> Limited:
     return Limited(rps=rps, burst=burst, over_limit=over_limit)
 
 
+def test_a_client_that_comes_when_it_was_told_to_is_let_in() -> None:
+    """Also where seconds are no binary fractions: it must not be a rounding too early."""
+    limited = Limited(rps=7.0, burst=7)
+    for start in range(200):
+        now = start * 99.00015462028011
+        for _ in range(7):
+            assert limited.wait_s(now) == 0.0
+        later = now + 0.00151421
+        assert limited.wait_s(later + limited.wait_s(later)) == 0.0
+
+
 def test_tokens_are_limited_by_prompt_and_longest_answer() -> None:
     limited = Limited(tokens_per_s=100.0, burst_tokens=300)
     assert limited.wait_s(0.0, 150, 50) == 0.0

@@ -89,6 +89,7 @@ def test_the_limit_is_the_number_of_adapters_asked_for_in_the_window() -> None:
         of.asked(adapter, now)
         assert of.limit(now) == limit  # at most 3
     assert of.limit(10.9) == 3  # 1, 2, 3
+    assert of.limit(11.5) == 3  # one of the two requests for 1 has left
     assert of.limit(12.0) == 2  # 2 and 3: the second request for 1 has left too
     assert of.limit(13.0) == 1
     assert of.limit(1000.0) == 1

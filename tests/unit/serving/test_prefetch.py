@@ -100,6 +100,16 @@ def test_an_adapter_that_is_hot_already_is_not_loaded_again() -> None:
     assert stats(finished).loads == 1
 
 
+@pytest.mark.parametrize("initial", ["warm", "store"])
+def test_an_adapter_that_a_request_brings_up_is_not_loaded_beside_it(initial: str) -> None:
+    """The login for the request at 20 comes at 9.1, when the one at 9 waits for its adapter."""
+    prefetch = LOGIN | {"login_lead_s": 10.9, "session_gap_s": 9.5}
+    finished = run(scenario(prefetch=prefetch, initial_tier=initial), [Ask(9.0, 0), Ask(20.0, 0)])
+    plain = run(scenario(initial_tier=initial), [Ask(9.0, 0)])
+    assert finished.requests[0].adapter_wait_s == pytest.approx(plain.requests[0].adapter_wait_s)
+    assert (stats(finished).loads, stats(finished).prefetches) == (1, 0)
+
+
 def test_what_is_evicted_before_anybody_asks_was_wasted() -> None:
     """Adapter 0 comes at 8; at 9.5 adapter 1, after no silence, takes the only slot."""
     asks = [Ask(7.0, 1), Ask(9.5, 1), Ask(10.0, 0)]
@@ -201,6 +211,17 @@ def test_regional_fills_the_disk_with_the_most_asked_for() -> None:
     assert sources(finished) == ["nvme", "nvme", "hot", "hot", "hot", "store", "store"]
     assert finished.requests[0].adapter_wait_s == pytest.approx(READ_S + COPY_S)
     assert stats(finished).prefetches == 2
+
+
+def test_copies_that_find_the_disk_full_at_their_end_push_nobody_out() -> None:
+    """All begin at once, and only two fit."""
+    of = scenario(
+        prefetch={"regional": True} | UNLIMITED,
+        nvme={"capacity_gb": room_for(2.5)},
+        initial_tier="store",
+    )
+    asks = [Ask(30.0 + i, a) for i, a in enumerate((3, 1, 3, 1, 3, 0, 2))]
+    assert sources(run(of, asks))[:2] == ["nvme", "nvme"]
 
 
 def test_top_k_goes_up_all_the_way_and_the_rest_of_a_bulk_to_host_memory() -> None:

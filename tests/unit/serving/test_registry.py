@@ -41,7 +41,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_allowed() -> None:
         ROUTING.make("least_load")
     assert str(caught.value) == (
         "gateway.routing: unknown name 'least_load'; did you mean 'least_loaded'? allowed are "
-        "adapter_affinity, least_loaded, round_robin or a dotted path package.module:Class"
+        f"{', '.join(ROUTING.names())} or a dotted path package.module:Class"
     )
 
 

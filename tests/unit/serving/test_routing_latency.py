@@ -109,17 +109,40 @@ def test_a_new_replica_is_taken_to_be_as_fast_as_the_fastest_known() -> None:
 
 
 def test_requests_without_a_first_token_of_this_replica_teach_nothing() -> None:
-    router, replicas = taught(0.1, 0.2), numbered(0, 1)
+    router, replicas = taught(0.2, 0.1), numbered(0, 1)
     failed, moved = request(0, 10), request(0, 11)
     failed.finish_s = 5.0
     moved.enqueued_s, moved.first_token_s, moved.finish_s = 4.0, 3.0, 5.0
     for asked in (failed, moved):
-        assert router.choose(asked, replicas) == 0
+        router.choose(asked, replicas[:1])
         router.finished(asked, replicas[0])
+        assert router.foresee(0, replicas) == 1
     stranger = request(0, 12)
     stranger.enqueued_s, stranger.first_token_s, stranger.finish_s = 0.0, 9.0, 9.0
-    router.finished(stranger, replicas[0])  # it was sent by somebody else
-    assert router.foresee(0, replicas) == 0
+    router.finished(stranger, replicas[1])  # it was sent by somebody else
+    assert router.foresee(0, replicas) == 1
+
+
+def test_a_latency_seen_under_load_is_not_held_against_an_idle_replica() -> None:
+    router, replicas = taught(0.1, slack=1), numbered(0, 1)
+    replicas[1].outstanding = 9
+    asked = request(0, 10)
+    assert router.choose(asked, replicas[1:]) == 0
+    asked.enqueued_s, asked.first_token_s, asked.finish_s = 0.0, 0.5, 0.5
+    router.finished(asked, replicas[1])
+    replicas[1].outstanding = 0
+    assert router.foresee(0, replicas) == 1  # 0.05 s
+
+
+def test_a_replica_that_still_has_its_try_to_answer_gets_no_other() -> None:
+    router, replicas = taught(0.1, 9.0), numbered(0, 1)
+    assert router.choose(request(0, 10, arrival_s=9.0), replicas) == 0
+    assert router.choose(request(0, 11, arrival_s=10.0), replicas) == 1
+    replicas[1].outstanding = 1
+    for index, arrival_s in enumerate((20.0, 31.0, 42.0)):
+        assert router.choose(request(0, 12 + index, arrival_s=arrival_s), replicas) == 0
+    replicas[1].outstanding = 0
+    assert router.choose(request(0, 15, arrival_s=43.0), replicas) == 1
 
 
 def test_requests_that_finish_at_one_instant_count_alike() -> None:
@@ -156,7 +179,12 @@ def test_foreseeing_changes_nothing() -> None:
 
 
 def test_requests_that_never_finish_are_forgotten() -> None:
-    router, replicas = LatencyAware(), fleet(0, 0)
-    for index in range(_MOST_PENDING + 50):
-        router.choose(request(0, index), replicas)
+    router, replicas = LatencyAware(), numbered(0, 1)
+    asked = [request(0, index) for index in range(_MOST_PENDING + 1)]
+    for one in asked:
+        assert router.choose(one, replicas) == 0
     assert len(router._pending) == _MOST_PENDING
+    for one, pending in ((asked[0], _MOST_PENDING), (asked[-1], _MOST_PENDING - 1)):
+        one.enqueued_s, one.first_token_s, one.finish_s = 0.0, 0.1, 0.1
+        router.finished(one, replicas[0])
+        assert len(router._pending) == pending

@@ -189,10 +189,18 @@ def test_the_share_is_what_an_admission_would_find() -> None:
 def test_cold_adapters_have_homes_that_spread_and_a_burst_stays_together() -> None:
     router, replicas = Score(), real_replicas(4)
     homes = [router.choose(request(adapter), replicas) for adapter in range(200)]
-    assert min(Counter(homes).values()) > 30
+    assert all(Counter(homes)[replica] > 30 for replica in range(4))
     replicas[homes[0]].outstanding = 4  # its load has begun; it is not hot yet
     assert router.choose(request(0, 999), replicas) == homes[0]
     assert Score().choose(request(0, 999), replicas) != homes[0]
+
+
+def test_a_burst_stays_together_although_replicas_leave_before_its() -> None:
+    router, replicas = Score(), real_replicas(4)
+    adapter = next(a for a in range(50) if router.choose(request(a), replicas) == 2)
+    replicas[2].outstanding = 4
+    assert router.choose(request(adapter), replicas[1:]) == 1
+    assert router.choose(request(adapter), replicas) == 2
 
 
 def test_it_foresees_the_replica_that_has_the_adapter() -> None:
