@@ -104,6 +104,8 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     table.add_column(first, overflow="fold", min_width=8, vertical="bottom")
     for head in others:
-        justify = "left" if head == "tier" else "right"
-        table.add_column(head, justify=justify, no_wrap=head != "tier", overflow="fold")
+        if head == "tier":
+            table.add_column(head, overflow="fold", vertical="bottom")
+        else:
+            table.add_column(head, justify="right", no_wrap=True)
     return table

@@ -8,6 +8,8 @@ decisions about memory are made at step boundaries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from simlora.serving.adapter_state import HOT, AdapterState
 from simlora.serving.batch_shape import BatchShape
 from simlora.serving.decode_set import DecodeSet
@@ -62,6 +64,7 @@ class BatchScheduler:
         self._budgets = KvBudgets(spec.deployment, plan.kv_capacity_tokens)
         self._choose_victim = victim_chooser(spec.deployment)
         self.withdrawals = Withdrawals(self)
+        self.listener: Callable[[Request, BatchScheduler], None] | None = None  # told of all ends
         self._reserved_blocks = 0  # for the rest of the prompts in `prefilling`
         # An admission that found no memory is not tried again until some may have come free.
         self.admission_blocked = False
@@ -356,9 +359,11 @@ class BatchScheduler:
         self.over(request)
 
     def over(self, request: Request) -> None:
-        """The request has ended here, whichever way."""
+        """The request has ended here."""
         self.outstanding -= 1
         self.queue.on_finish(request)
+        if self.listener is not None:
+            self.listener(request, self)
         self.finished.append(request)
 
     def block_for(self, state: AdapterState) -> None:
@@ -367,14 +372,6 @@ class BatchScheduler:
 
     def preempt(self, request: Request, now: float) -> None:
         """Throw a request out of the batch; its tokens are computed again later."""
-        self.drop(request, now)
-        request.status = WAITING
-        request.preemptions += 1
-        self.preemptions += 1
-        self.queue.push(request, now)
-
-    def drop(self, request: Request, now: float) -> None:
-        """Take a request out of the batch before its end."""
         if request.finish_step >= 0:
             self.phases.decode_ends(request, now)
             kv_tokens = self._stop_decoding(request)
@@ -384,6 +381,10 @@ class BatchScheduler:
             self._reserved_blocks -= self._to_reserve(kv_tokens, request.prefill_target)
             self.phases.prefill_preempted(request, now)
         self._leave_batch(request, kv_tokens, now)
+        request.status = WAITING
+        request.preemptions += 1
+        self.preemptions += 1
+        self.queue.push(request, now)
 
     def _stop_decoding(self, request: Request) -> int:
         """Returns the KV tokens that the request holds."""

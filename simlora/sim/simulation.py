@@ -84,6 +84,8 @@ class Simulation:
         self._schedulers = [replica.scheduler for replica in self.replicas]
         self._gateway = Gateway(deployment, self.plans[0].max_model_len)
         self._router = ROUTING.make(scenario.gateway.routing)
+        for scheduler in self._schedulers:
+            scheduler.listener = getattr(self._router, "finished", None)
         self._clients = scenario.workload.clients
         self._prefetching: Prefetching | None = None
         if scenario.adapters.prefetch.ahead:

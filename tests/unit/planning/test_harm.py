@@ -16,7 +16,7 @@ from simlora.planning.runner import MOST_SEED
 from simlora.scenario.deployment import expand
 from simlora.scenario.schema import Scenario
 from simlora.sim import simulate
-from simlora.workload.blocks import BLOCK_ROWS, RequestBlock, Traffic
+from simlora.workload.blocks import BLOCK_ROWS, RequestBlock
 from simlora.workload.traffic import open_traffic
 from tests.simulating import Ask, arrays_traffic, run, small_scenario, traffic_of
 
@@ -130,7 +130,10 @@ def test_the_runs_without_it_are_those_of_the_other_requests_alone() -> None:
     rows = list(open_traffic(deployment).blocks())
     others = np.flatnonzero(column(rows, "tenant") != 0)
     values = [column(rows, name)[others].tolist() for name in COLUMNS]
-    asks = [Ask(at, adapter, p, o, tenant) for at, tenant, adapter, p, o, _ in zip(*values)]
+    asks = [
+        Ask(at, adapter, prompt, output, tenant)
+        for at, tenant, adapter, prompt, output, _ in zip(*values, strict=True)
+    ]
     traffic = traffic_of(deployment, asks, 60.0)
     alone = [r.first_token_s - r.arrival_s for r in run(scenario, traffic).requests]
     (everyone,) = harm(scenario, "gold-0000").of("all").to_dict("records")

@@ -73,8 +73,8 @@ def test_a_p99_allows_one_request_in_a_hundred_to_be_late(tmp_path: Path) -> Non
 
 def test_each_bound_has_a_budget_of_its_own(tmp_path: Path) -> None:
     sla = {"ttft_p99_s": 0.5, "tpot_p99_s": 0.15, "e2e_p99_s": 2.0}
-    fields = {"tiers": {"platinum": {"sla": sla}, "free": {}}}
-    of = deployment(**fields)
+    tiers = {"platinum": {"sla": sla}, "free": {}}
+    of = deployment(tiers=tiers)
     requests = [
         completed(of, 0, 0.0, queue_s=0.6),  # a late first token
         completed(of, 1, 0.0, decode_s=1.6),  # 0.16 s a token
@@ -83,7 +83,7 @@ def test_each_bound_has_a_budget_of_its_own(tmp_path: Path) -> None:
         completed(of, 4, 0.0, output_tokens=1, decode_s=0.0),  # has no TPOT
         completed(of, 5, 0.0, 9, queue_s=9.0),  # of the other tier
     ]
-    budgets = platinum(tmp_path, requests, **fields)["error_budget"]
+    budgets = platinum(tmp_path, requests, tiers=tiers)["error_budget"]
     assert {bound: budget["spent_share"] for bound, budget in budgets.items()} == {
         "ttft_p99_s": 1 / 5,
         "tpot_p99_s": 2 / 4,
