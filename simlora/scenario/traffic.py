@@ -221,11 +221,10 @@ Arrivals = Annotated[
 
 class ClientRetries(Strict):
     """What clients do when they are turned away (429 or 503): up to `retries` times they ask again,
-    after the time that the answer names, or after `backoff_s` seconds where it names none, doubled
-    each time. A request counts once, and its latency from its first attempt."""
+    after the time that the answer names. A request counts once, and its latency from its first
+    attempt."""
 
     retries: Annotated[int, Field(ge=0, le=100)] = 0
-    backoff_s: Duration = 0.5
 
 
 class Workload(Strict):

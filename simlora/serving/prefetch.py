@@ -70,9 +70,9 @@ class Prefetcher:
         """The run begins. `ranking` are the adapters, the most asked for first."""
         for adapter in ranking[: config.top_k]:
             self.ask(adapter, TO_GPU)
-        goal = TO_HOST if config.bulk else TO_DISK if config.regional else None
-        for adapter in ranking if goal is not None else ():
-            self.ask(adapter, goal or TO_DISK)
+        if config.bulk or config.regional:
+            for adapter in ranking:
+                self.ask(adapter, TO_HOST if config.bulk else TO_DISK)
 
     def ask(self, adapter: int, goal: int) -> None:
         """Load an adapter as soon as the rate limit allows."""

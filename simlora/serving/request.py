@@ -91,7 +91,7 @@ class Request:
         self.status = WAITING
         self.reason = ""  # why rejected or failed
         self.attempts = 1  # times the client has asked, turned away before
-        self.retry_after_s = -1.0  # seconds that the refusal asks the client to wait; -1: untold
+        self.retry_after_s = -1.0  # seconds that the refusal asks the client to wait; -1: for ever
         self.replica = -1
         self.adapter_source = SOURCE_NONE
         self.base_fallback = False  # answered by the base model because the adapter was cold

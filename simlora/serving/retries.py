@@ -8,8 +8,6 @@ from simlora.serving.request import Request
 
 def retry_delay_s(clients: ClientRetries, request: Request) -> float | None:
     """Seconds after which the client of a refused request asks again; None: it gives up."""
-    if request.attempts > clients.retries or request.reason == "context_length":
+    if request.attempts > clients.retries or request.retry_after_s < 0:
         return None
-    if request.retry_after_s >= 0:
-        return request.retry_after_s
-    return clients.backoff_s * 2.0 ** (request.attempts - 1)
+    return request.retry_after_s

@@ -190,7 +190,7 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
         fleet=[{"gpu": "mini", "replicas": draw(st.sampled_from([1, 1, 2, 3]))}],
         workload={
             "rate_rps": 1.0,
-            "clients": {"retries": draw(st.sampled_from([0, 2])), "backoff_s": 0.05},
+            "clients": {"retries": draw(st.sampled_from([0, 2]))},
             "on_end": draw(st.sampled_from(["drain", "discard"])),
         },
     )

@@ -35,12 +35,6 @@ WRONG_LINES: list[tuple[int, str, str, str]] = [
         "workload.clients.retries",
         "must be at most 100, not 101",
     ),
-    (
-        7,
-        "workload: {rate_rps: 3, clients: {backoff_s: 0}}",
-        "workload.clients.backoff_s",
-        "must be greater than 0, not 0",
-    ),
     (7, "workload: {rate_rps: 3, clients: 3}", "workload.clients", "a mapping of fields, not 3"),
     (8, "adapters: {hot: {capacity_gb: 0}}", "adapters.hot.capacity_gb", "greater than 0, not 0"),
     (8, "adapters: {hot: {when_full: evict}}", "adapters.hot.when_full", '"evict" is not known'),

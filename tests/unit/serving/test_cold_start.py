@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from simlora.scenario.schema import ClientRetries, Scenario
-from simlora.serving.request import COMPLETED, REJECTED, Request
-from simlora.serving.retries import retry_delay_s
+from simlora.scenario.schema import Scenario
+from simlora.serving.request import COMPLETED, REJECTED
 from tests.simulating import Ask, phases_s, run
 from tests.unit.serving.adapter_stories import (
     COPY_S,
@@ -135,18 +134,6 @@ def test_a_request_that_is_too_long_does_not_come_again() -> None:
     of = limited(9, rps=100.0, burst=10)
     (request,) = run(of, [Ask(0.0, -1, 4000, 200)]).requests
     assert (request.status, request.reason, request.attempts) == (REJECTED, "context_length", 1)
-
-
-def test_where_no_time_is_told_clients_back_off_by_themselves() -> None:
-    clients = ClientRetries(retries=3, backoff_s=0.5)
-    request = Request(0, 0.0, 0, 0, -1, 10, 10)
-    delays = []
-    for attempts in (1, 2, 3, 4):
-        request.attempts = attempts
-        delays.append(retry_delay_s(clients, request))
-    assert delays == [0.5, 1.0, 2.0, None]
-    request.attempts, request.retry_after_s = 1, 0.0
-    assert retry_delay_s(clients, request) == 0.0
 
 
 def test_results_count_attempts(tmp_path: Path) -> None:
