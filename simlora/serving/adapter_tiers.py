@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappush
+from heapq import heapify, heappush
 
 from simlora.serving.adapter_state import (
     ABSENT,
@@ -137,6 +137,13 @@ class AdapterTiers:
                 self._hosted(state, key, state.last_used_s)
             else:
                 self.fetch(state, now)
+
+    def stop_waiting(self, state: AdapterState, request: Request) -> None:
+        """`request` waits for its adapter no more; what has begun to come up still does."""
+        state.waiting.remove(request)
+        if not state.waiting:
+            self.backlog[:] = [entry for entry in self.backlog if entry[2] is not state]
+            heapify(self.backlog)
 
     def _on_disk(self, state: AdapterState) -> bool:
         return state.index in self.lower.nvme

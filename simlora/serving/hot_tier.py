@@ -166,8 +166,12 @@ class HotTier:
         for index in self._policy.victims():
             state = self._states[index]
             if state.fresh:
-                state.fresh = False
-                self._set_idle(state, 1)
+                self.give_up(state)
+
+    def give_up(self, state: AdapterState) -> None:
+        """The request that the adapter was loaded for will not come."""
+        state.fresh = False
+        self._set_idle(state, 1)
 
     def check(self) -> None:
         """Raises AssertionError unless counts, pages and states agree."""

@@ -46,7 +46,7 @@ class LoadStarter:
         scheduler = self._scheduler
         if not self._tiers.backlog or (self._stalled and not self._tiers.hot.limit_rose):
             return False
-        if scheduler.admission_blocked and self._unified and not self._preempts:
+        if scheduler.admitter.blocked and self._unified and not self._preempts:
             return False
         state = self._head(now)
         if state is None:
@@ -67,7 +67,7 @@ class LoadStarter:
         return (
             bool(self._tiers.ahead)
             and not self._ahead_stalled
-            and not self._scheduler.admission_blocked
+            and not self._scheduler.admitter.blocked
             and self._tiers.hot.loading_count < self._max_seqs
         )
 

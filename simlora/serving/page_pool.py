@@ -52,6 +52,11 @@ class PagePool:
         if held > self.peak[target]:
             self.peak[target] = held
 
+    def release_all(self) -> None:
+        """The memory is lost with all that is in it."""
+        for owner, pages in enumerate(self.held):
+            self.release(owner, pages)
+
     def check(self) -> None:
         """The conservation law. Raises AssertionError where pages were lost or made."""
         assert min(self.held) >= 0 and self.free >= 0, (self.held, self.free)

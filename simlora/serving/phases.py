@@ -75,6 +75,13 @@ class PhaseBook:
         request.decode_s += now - request.mark_s
         request.mark_s = now
 
+    def lost(self, request: Request, now: float) -> None:
+        """The replica of a running request is lost."""
+        if request.finish_step >= 0:
+            self.decode_ends(request, now)
+        else:
+            self.prefill_preempted(request, now)
+
     def cut(self, request: Request, now: float) -> None:
         """The run ends before the request."""
         since_s = now - request.mark_s
@@ -95,3 +102,12 @@ class PhaseBook:
         if request.emitted_tokens == 0:
             request.prefill_s += now - request.mark_s
             request.mark_s = now
+
+
+def book_outside(request: Request, now: float) -> None:
+    """The end of a request that is on no replica: the gateway holds it, or its client."""
+    if request.preemptions == 0:
+        request.queue_s = now - request.arrival_s
+    else:
+        request.preempted_s += now - request.mark_s
+        request.mark_s = now

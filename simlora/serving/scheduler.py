@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from simlora.serving.adapter_state import HOT, AdapterState
+from simlora.serving.admitter import Admitter
 from simlora.serving.batch_shape import BatchShape
 from simlora.serving.decode_set import DecodeSet
 from simlora.serving.fairness import OrderedQueue
-from simlora.serving.kv_budget import KvBudgets
 from simlora.serving.load_starter import LoadStarter
 from simlora.serving.loading import PCIE, Transfer
-from simlora.serving.peak import peak_of
 from simlora.serving.phases import PhaseBook
 from simlora.serving.replica_memory import ReplicaMemory
 from simlora.serving.replica_spec import ReplicaSpec
@@ -31,9 +30,13 @@ from simlora.serving.withdrawals import Withdrawals
 class BatchScheduler:
     """Queue and batch of one replica, over its memory."""
 
-    def __init__(self, spec: ReplicaSpec, log: StepLog, finished: list[Request]) -> None:
+    def __init__(
+        self, spec: ReplicaSpec, log: StepLog, finished: list[Request], number: int = 0
+    ) -> None:
+        """`number` is the replica's in the fleet."""
         scenario, plan = spec.deployment.scenario, spec.plan
         engine, adapters = scenario.engine, scenario.adapters
+        self.number = number
         self.memory = ReplicaMemory(spec)
         self.tiers = self.memory.tiers
         self.shape = BatchShape()
@@ -41,33 +44,26 @@ class BatchScheduler:
         self.running: dict[int, Request] = {}  # in order of admission
         self.prefilling: list[Request] = []  # of them, those whose prompt is not done; same order
         self.finished = finished
+        self.plan = StepPlan(self.shape, self.shape)  # the step to come, or in flight
         self.phases = PhaseBook(log, scenario.run.warmup_s)
         self.preemptions = 0
         self.outstanding = 0  # requests submitted and not finished
 
         self._log = log
-        self._plan = StepPlan(self.shape, self.shape)
-        self._max_seqs = engine.max_num_seqs
         self._max_tokens = engine.max_num_batched_tokens
-        self._chunked = engine.scheduler.chunked_prefill
         self._whole_prompts = engine.scheduler.admission != "first_chunk"
-        self._whole_requests = engine.scheduler.admission == "whole_request"
-        self._admit_every = engine.scheduler.admit_every_steps
-        self._last_admission = -self._admit_every  # step count at the last admission
         self.scans = engine.scheduler.scans_waiting
         self._separate = engine.scheduler.batching == "separate"
         self._cold_start = adapters.cold_start
         self._retry_after_s = adapters.retry_after_s
         self.queue = make_queue(spec.deployment)  # of those whose adapters are hot, or were
         self.ordered = isinstance(self.queue, OrderedQueue)
-        self._meter = ServiceMeter(self.queue, self.decodes, told=not self.ordered)
-        self._budgets = KvBudgets(spec.deployment, plan.kv_capacity_tokens)
+        self.meter = ServiceMeter(self.queue, self.decodes, told=not self.ordered)
+        self.admitter = Admitter(self, spec)
         self._choose_victim = victim_chooser(spec.deployment)
         self.withdrawals = Withdrawals(self)
         self.listener: Callable[[Request, BatchScheduler], None] | None = None  # told of all ends
-        self._reserved_blocks = 0  # for the rest of the prompts in `prefilling`
-        # An admission that found no memory is not tried again until some may have come free.
-        self.admission_blocked = False
+        self.reserved_blocks = 0  # for the rest of the prompts in `prefilling`
         self._loads = LoadStarter(
             self,
             engine.max_num_seqs,
@@ -81,13 +77,15 @@ class BatchScheduler:
         """A request has been routed here, at `now`. False if it is turned away: then the request
         says why, and when to come again."""
         request.enqueued_s = now
-        if request.adapter < 0:
+        if request.adapter < 0 or request.base_fallback:
             self.outstanding += 1
             self.queue.push(request, now)
             return True
         tiers = self.tiers
         state = tiers.look_up(request, now)
-        if self._cold_start != "wait" and tiers.is_cold(state):
+        # What another replica has begun goes on with its own adapter.
+        may_choose = self._cold_start != "wait" and request.preemptions == 0
+        if may_choose and tiers.is_cold(state):
             tiers.fetch(state, now)
             if self._cold_start == "reject":
                 request.reason, request.retry_after_s = "cold_start", self._retry_after_s
@@ -123,7 +121,7 @@ class BatchScheduler:
             self.queue.push(request, now)
 
     def _memory_came_free(self) -> None:
-        self.admission_blocked = False
+        self.admitter.blocked = False
         self._loads.retry()
 
     def key(self, request: Request) -> float:
@@ -137,29 +135,30 @@ class BatchScheduler:
 
     def waiting_requests(self) -> list[Request]:
         """Them, in no useful order."""
-        return [*self.queue, *self._budgets.parked.values(), *self.tiers.waiting_requests()]
+        return [*self.queue, *self.admitter.budgets.parked.values(), *self.tiers.waiting_requests()]
 
     def wants_step(self, now: float) -> bool:
         """Whether `schedule` might do more than let the decoding sequences go on."""
         if self.scans and self.passed_over != self.shape.passed_over:
             return True  # the steps to come take another time
-        return self._may_admit() or self._loads.may_start(now) or self._loads.may_start_ahead()
+        if self.withdrawals.pending:
+            return True
+        return (
+            self.admitter.may_admit() or self._loads.may_start(now) or self._loads.may_start_ahead()
+        )
 
     @property
     def passed_over(self) -> int:
         """Waiting requests whose adapters are not in GPU memory."""
-        return self.waiting - len(self.queue) - len(self._budgets.parked)
-
-    def _may_admit(self) -> bool:
-        if self.admission_blocked or len(self.running) >= self._max_seqs:
-            return False
-        return len(self.queue) > 0
+        return self.waiting - len(self.queue) - len(self.admitter.budgets.parked)
 
     # --- one step -----------------------------------------------------------------------
 
     def schedule(self, now: float) -> StepPlan | None:
         """Decide the next step, or the run of alike decode steps. None: nothing to do."""
-        plan, shape = self._plan, self.shape
+        plan, shape = self.plan, self.shape
+        if self.withdrawals.pending:
+            self.withdrawals.carry_out(now)
         undisturbed = True
         if self.decodes.next_blocks() > self.memory.free_blocks:
             undisturbed = self._ensure_growth(now)
@@ -168,8 +167,8 @@ class BatchScheduler:
             budget, undisturbed = self._continue_prefills(budget, now, undisturbed)
         if undisturbed or not self.running:
             self._loads.start(now)
-            while self._may_admit() and self._steps_to_admission() <= 0:
-                budget = self._admit(budget, now)
+            while self.admitter.may_admit() and self.admitter.steps_to_admission() <= 0:
+                budget = self.admitter.admit(budget, now)
                 if not self._loads.may_start(now):
                     break
                 # Requests whose adapters were evicted meanwhile have gone back to the backlog.
@@ -187,20 +186,14 @@ class BatchScheduler:
         if undisturbed and not self.prefilling:
             decodes = self.decodes
             plan.steps = decodes.steps_within(self.memory.free_blocks, decodes.steps_to_finish())
-            if self._may_admit() and (wait := self._steps_to_admission()) > 0:
+            if self.admitter.may_admit() and (wait := self.admitter.steps_to_admission()) > 0:
                 plan.steps = min(plan.steps, wait)
         return plan
-
-    def _steps_to_admission(self) -> int:
-        """Decode steps until requests may be admitted again; 0 or less: now."""
-        if not self.shape.decode_seqs:
-            return 0
-        return self._last_admission + self._admit_every - self.decodes.step_count
 
     def complete(self, now: float, steps: int, step_s: float, load_s: float = 0.0) -> None:
         """`steps` of the planned steps have been done, each taking `step_s` seconds on average;
         `load_s` of that went into the plan's blocking loads."""
-        plan, decodes, log = self._plan, self.decodes, self._log
+        plan, decodes, log = self.plan, self.decodes, self._log
         if self._separate and plan.chunks:
             steps = 0  # the decoding sequences have paused
         log.step_s.append(step_s)
@@ -222,8 +215,8 @@ class BatchScheduler:
         there are none left. They are taken when the step is complete; until then everything else
         leaves them alone. False if something was preempted: then nothing is admitted now."""
         undisturbed = True
-        while not self._find_room(0, len(self.running) - 1, now):
-            self.preempt(self._choose_victim(self.running, self._plan), now)
+        while not self.find_room(0, len(self.running) - 1, now):
+            self.preempt(self._choose_victim(self.running, self.plan), now)
             undisturbed = False
         return undisturbed
 
@@ -236,89 +229,23 @@ class BatchScheduler:
             done = request.prefilled_tokens
             chunk = min(request.prefill_target - done, budget)
             blocks = self.memory.blocks_between(done, done + chunk)
-            while request.status == RUNNING and not self._find_room(
+            while request.status == RUNNING and not self.find_room(
                 blocks, len(self.running) - 1, now
             ):
-                self.preempt(self._choose_victim(self.running, self._plan), now)
+                self.preempt(self._choose_victim(self.running, self.plan), now)
                 undisturbed = False
             if request.status == RUNNING:  # else it was preempted, now or for one before it
                 self.memory.take_blocks(blocks)
-                self._plan.add_chunk(request, chunk)
-                self._reserved_blocks -= self._to_reserve(done, done + chunk)
+                self.plan.add_chunk(request, chunk)
+                self.reserved_blocks -= self.to_reserve(done, done + chunk)
                 budget -= chunk
         return budget, undisturbed
 
-    def _admit(self, budget: int, now: float) -> int:
-        """Let waiting requests into the batch while tokens, sequences and memory last. Returns the
-        tokens left."""
-        queue, memory, budgets = self.queue, self.memory, self._budgets
-        self._meter.settle()
-        while budget > 0 and len(self.running) < self._max_seqs:
-            request = queue.peek(now)
-            if request is None:
-                break
-            state = request.adapter_state
-            if state is not None and state.hot != HOT:  # evicted while the request waited
-                queue.remove(request)
-                self.tiers.wait_for(state, request, self.key(request), now)
-                continue
-            if not budgets.allows(request):
-                queue.remove(request)
-                budgets.parked[request.index] = request
-                continue
-            target = request.prompt_tokens + request.emitted_tokens
-            cached = memory.acquire_prefix(request, target, now)
-            chunk = target - cached
-            if chunk > budget:
-                if self._chunked:
-                    chunk = budget
-                elif self._plan.chunks:  # a whole prompt waits for a step with room, or of its own
-                    memory.release_prefix(request, now)
-                    return 0
-            blocks = memory.blocks_between(cached, cached + chunk)
-            later_blocks = self._to_reserve(cached + chunk, target)
-            if state is not None:
-                self.tiers.hot.use(state)
-            # A prompt comes in only if all of it fits beside those still being computed: else long
-            # prompts would throw each other out, again and again.
-            if not self._fits_to_the_end(request) or not self._find_room(
-                blocks + later_blocks + self._reserved_blocks, len(self.running), now
-            ):
-                if state is not None:
-                    self.tiers.hot.leave(state, now)
-                memory.release_prefix(request, now)
-                self.admission_blocked = True
-                break
-            queue.pop(now)
-            budgets.admitted(request)
-            self._last_admission = self.decodes.step_count
-            memory.count_prefix(request, target, cached)
-            self.phases.admitted(request, now)
-            if request.preemptions == 0:
-                request.cached_tokens = cached
-            request.status = RUNNING
-            request.prefilled_tokens = cached
-            request.prefill_target = target
-            self.running[request.index] = request
-            self.prefilling.append(request)
-            self._reserved_blocks += later_blocks
-            memory.take_blocks(blocks)
-            self._plan.add_chunk(request, chunk)
-            budget -= chunk
-        return budget
-
-    def _to_reserve(self, done: int, target: int) -> int:
+    def to_reserve(self, done: int, target: int) -> int:
         """KV blocks to keep for a prompt between two counts of its tokens."""
         return self.memory.blocks_between(done, target) if self._whole_prompts else 0
 
-    def _fits_to_the_end(self, request: Request) -> bool:
-        """Whether the batch with `request` will never run out of memory, where that is asked."""
-        if not self._whole_requests or not self.running:
-            return True
-        peak = peak_of(request, self.running.values(), self.decodes.step_count)
-        return self.memory.blocks(peak) <= self.memory.reclaimable_blocks
-
-    def _find_room(self, blocks: int, others: int, now: float) -> bool:
+    def find_room(self, blocks: int, others: int, now: float) -> bool:
         """Make room for KV blocks of a request, beside which `others` are running, and for the
         growth of what is decoding.
 
@@ -334,7 +261,7 @@ class BatchScheduler:
         return self.memory.make_room(pages, now)
 
     def _complete_chunks(self, now: float) -> None:
-        for request, chunk in self._plan.take_chunks():
+        for request, chunk in self.plan.take_chunks():
             request.prefilled_tokens += chunk
             if request.prefilled_tokens < request.prefill_target:
                 continue
@@ -342,11 +269,11 @@ class BatchScheduler:
             self.phases.prefilled(request, now)
             kv_tokens = request.prefill_target
             self.memory.adopt_prefix(request, kv_tokens, now)
-            self._meter.first_token(request.tenant)
+            self.meter.first_token(request.tenant)
             if request.emitted_tokens == request.output_tokens:
                 self._finish(request, kv_tokens, now)
             else:
-                self._meter.joins(request.tenant)
+                self.meter.joins(request.tenant)
                 self.decodes.join(request, kv_tokens)
                 self.phases.decode_begins(request)
 
@@ -368,32 +295,49 @@ class BatchScheduler:
 
     def block_for(self, state: AdapterState) -> None:
         """The coming step is prolonged by the load of an adapter."""
-        self._plan.blocking_loads.append(state)
+        self.plan.blocking_loads.append(state)
 
     def preempt(self, request: Request, now: float) -> None:
         """Throw a request out of the batch; its tokens are computed again later."""
+        self.drop(request, now)
+        request.status = WAITING
+        request.preemptions += 1
+        self.preemptions += 1
+        self.queue.push(request, now)
+
+    def drop(self, request: Request, now: float) -> None:
+        """Take a request out of the batch, at a step boundary."""
         if request.finish_step >= 0:
             self.phases.decode_ends(request, now)
             kv_tokens = self._stop_decoding(request)
         else:
             kv_tokens = request.prefilled_tokens
             self.prefilling.remove(request)
-            self._reserved_blocks -= self._to_reserve(kv_tokens, request.prefill_target)
+            self.reserved_blocks -= self.to_reserve(kv_tokens, request.prefill_target)
             self.phases.prefill_preempted(request, now)
         self._leave_batch(request, kv_tokens, now)
-        request.status = WAITING
-        request.preemptions += 1
-        self.preemptions += 1
-        self.queue.push(request, now)
+
+    def forget(self, request: Request) -> None:
+        """Take a request out of wherever it waits."""
+        state = request.adapter_state
+        if self.admitter.budgets.parked.pop(request.index, None) is not None:
+            return
+        if state is not None and request in state.waiting:
+            self.tiers.stop_waiting(state, request)
+            return
+        self.queue.remove(request)
+        if state is not None and state.fresh:
+            self.tiers.hot.give_up(state)
+            self._memory_came_free()
 
     def _stop_decoding(self, request: Request) -> int:
         """Returns the KV tokens that the request holds."""
-        self._meter.leaves(request.tenant)
+        self.meter.leaves(request.tenant)
         return self.decodes.leave(request)
 
     def _leave_batch(self, request: Request, kv_tokens: int, now: float) -> None:
         del self.running[request.index]
         self.memory.release(request, kv_tokens, now)
-        for freed in self._budgets.left(request):
+        for freed in self.admitter.budgets.left(request):
             self.queue.push(freed, now)
         self._memory_came_free()

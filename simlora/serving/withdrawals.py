@@ -4,27 +4,71 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simlora.serving.request import FAILED, Request
+from simlora.serving.request import FAILED, RUNNING, WAITING, Request
 
 if TYPE_CHECKING:
     from simlora.serving.scheduler import BatchScheduler
 
 
 class Withdrawals:
-    """Books the requests of one scheduler that fail while they wait, or that the end of the run
-    cuts off."""
+    """Takes requests out of one scheduler: given up by the gateway, failed with their adapter,
+    driven out by the loss of the replica, or left over at the end of the run."""
 
     def __init__(self, scheduler: BatchScheduler) -> None:
         self._scheduler = scheduler
+        self.pending: dict[int, tuple[Request, str]] = {}  # to leave the batch at the next boundary
+
+    def give_up(self, request: Request, reason: str, now: float) -> None:
+        """The request fails: at once if it waits, at the next step boundary if it is running."""
+        if request.status == RUNNING:
+            self.pending[request.index] = (request, reason)
+        else:
+            self._scheduler.forget(request)
+            self._fail(request, reason, now)
+
+    def carry_out(self, now: float) -> None:
+        """A step boundary: those who were to leave the batch do, if they have not finished."""
+        for request, reason in self.pending.values():
+            if request.status == RUNNING:
+                self._scheduler.drop(request, now)
+            elif request.status == WAITING:  # preempted meanwhile
+                self._scheduler.forget(request)
+            else:
+                continue
+            self._fail(request, reason, now)
+        self.pending.clear()
 
     def fail_waiting(self, requests: list[Request], reason: str, now: float) -> None:
         """Requests fail that nothing here holds any more."""
         for request in requests:
-            self._scheduler.phases.cut(request, now)
-            request.status = FAILED
-            request.reason = reason
-            request.finish_s = now
-            self._scheduler.over(request)
+            self._fail(request, reason, now)
+
+    def _fail(self, request: Request, reason: str, now: float) -> None:
+        self._scheduler.phases.cut(request, now)
+        request.status = FAILED
+        request.reason = reason
+        request.finish_s = now
+        self._scheduler.over(request)
+
+    def evacuate(self, now: float) -> list[Request]:
+        """The replica is lost with its memory. Returns all of its requests by arrival, as they wait
+        to go on elsewhere from the tokens that they had; the scheduler is good for nothing more."""
+        scheduler = self._scheduler
+        running = list(scheduler.running.values())
+        for request in running:
+            if request.finish_step >= 0:
+                request.emitted_tokens = scheduler.decodes.emitted_tokens(request)
+            scheduler.phases.lost(request, now)
+            request.finish_step = -1
+            request.preemptions += 1
+            request.status = WAITING
+        everyone = [*running, *scheduler.waiting_requests()]
+        for request in everyone:
+            request.adapter_state = request.prefix_nodes = None
+        scheduler.preemptions += len(running)
+        scheduler.outstanding = 0
+        scheduler.memory.pool.release_all()
+        return sorted(everyone, key=lambda request: request.index)
 
     def cut(self, now: float) -> list[Request]:
         """The run ends here. Books what the unfinished requests have had so far, and returns them

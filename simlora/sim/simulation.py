@@ -71,7 +71,9 @@ class Simulation:
                 self.replicas.append(
                     ReplicaProcess(
                         self.env,
-                        BatchScheduler(spec, recorder.add_replica(), recorder.pending),
+                        BatchScheduler(
+                            spec, recorder.add_replica(), recorder.pending, len(self.replicas)
+                        ),
                         timing,
                         path.links_bytes_per_s,
                         scenario.run.fast_forward,
