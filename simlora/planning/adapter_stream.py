@@ -65,10 +65,12 @@ def places_of(scenario: Scenario, place_bytes: float) -> int | None:
 
 
 def stream_of(deployment: Deployment, most: int = MOST_ACCESSES) -> Stream:
-    """The first `most` requests for adapters, as a cache in the fleet's first pool sees them."""
+    """The first `most` requests for adapters that the fleet's first pool may serve, as a cache
+    there sees them."""
+    served = np.array([adapter.index for adapter in deployment.served_by(0)], dtype=np.int64)
     blocks, missing = [], most + 1
     for block in open_traffic(deployment).blocks():
-        asked = np.flatnonzero(block.adapter >= 0)[:missing]
+        asked = np.flatnonzero(np.isin(block.adapter, served))[:missing]
         blocks.append((block.adapter[asked].astype(np.int64), block.arrival_s[asked]))
         missing -= len(asked)
         if not missing:
@@ -100,6 +102,6 @@ def stream_of(deployment: Deployment, most: int = MOST_ACCESSES) -> Stream:
         ),
         by_count=most_hot(scenario) is not None,
         slots=not plan.unified,
-        place_bytes=float(nbytes.mean()) if len(nbytes) else 0.0,
+        place_bytes=float(nbytes[served].mean()) if len(served) else 0.0,
         cut=len(adapter) > most,
     )

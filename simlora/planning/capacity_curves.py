@@ -11,6 +11,7 @@ import numpy as np
 from simlora.planning.adapter_stream import Indexes, Stream, places_of, stream_of
 from simlora.planning.bound import BELADY
 from simlora.planning.variants import Variant
+from simlora.results.summary import MONTH_H
 from simlora.scenario.deployment import Deployment, expand
 from simlora.serving.eviction import PolicyContext, make_policy
 from simlora.serving.eviction.belady import Future
@@ -22,7 +23,6 @@ from simlora.validation.processes import run_all
 POINTS = 12
 _BELOW = 16  # the smallest capacity is the scenario's own divided by this
 _APART = 0.1  # a step that is nearer to one of the variants' own capacities is left out
-_MONTH_H = 720.0  # as in summary.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def capacity_curves(variants: Sequence[Variant], seed: int, jobs: int = 1) -> Ca
         stream=stream,
         places=places,
         own=tuple(own),
-        usd_month_per_place=share * gpu.usd_per_hour * gpus * _MONTH_H,
+        usd_month_per_place=share * gpu.usd_per_hour * gpus * MONTH_H,
         replicas=sum(pool.replicas for pool in scenario.fleet),
         curves=(*others, bound),
     )

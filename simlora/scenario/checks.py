@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from simlora.errors import UserError
 from simlora.scenario.adapter_checks import check_adapters
+from simlora.scenario.batching_checks import check_batching
 from simlora.scenario.catalog import ModelSpec, load_gpu, load_model
+from simlora.scenario.event_checks import check_autoscaling, check_events
+from simlora.scenario.placement_checks import check_placement
 from simlora.scenario.problems import FieldError, did_you_mean, one_of
 from simlora.scenario.schema import BurstArrivals, Scenario, TenantGroup, Workload
 from simlora.scenario.traffic import DEFAULT_DURATION_S, Top
+from simlora.scenario.versions_checks import check_versions
 
 MOST_REPLICAS = 10_000
 MOST_TENANTS = 2_000_000
@@ -16,16 +20,21 @@ MOST_ADAPTERS = 2_000_000
 
 def check(scenario: Scenario) -> None:
     """Raises FieldError for the first thing that does not fit together."""
-    model = _check_catalog(scenario)
+    models = _check_catalog(scenario)
     _check_tenants(scenario)
-    _check_fleet(scenario, model)
+    _check_fleet(scenario, models)
+    check_placement(scenario)
     if scenario.workload.trace is None:
         _check_synthetic(scenario)
     else:
         _check_trace(scenario)
     _check_warmup(scenario)
-    _check_engine(scenario, model)
+    _check_engine(scenario, min(models, key=lambda model: model.max_position_embeddings))
     check_adapters(scenario)
+    check_batching(scenario)
+    check_versions(scenario, MOST_ADAPTERS)
+    check_autoscaling(scenario)
+    check_events(scenario)
     _check_names(scenario)
 
 
@@ -46,24 +55,31 @@ def tiers_in_use(scenario: Scenario) -> list[str]:
     return list(dict.fromkeys([*scenario.tiers, *(group.tier for group in scenario.tenants)]))
 
 
-def _check_catalog(scenario: Scenario) -> ModelSpec:
-    """Every own entry must be whole, used or not."""
+def _check_catalog(scenario: Scenario) -> list[ModelSpec]:
+    """Every own entry must be whole, used or not. Returns the models of the pools."""
     own = scenario.catalog
     for name in own.gpus:
         load_gpu(name, own)
     for name in own.models:
         load_model(scenario.model.model_copy(update={"name": name}), own)
     try:
-        return load_model(scenario.model, own)
+        model = load_model(scenario.model, own)
     except UserError as error:
         raise FieldError(("model", "name"), str(error)) from None
+    models = []
+    for index, pool in enumerate(scenario.fleet):
+        try:
+            models.append(model if pool.model is None else load_model(pool.model, own))
+        except UserError as error:
+            raise FieldError(("fleet", index, "model", "name"), str(error)) from None
+    return models
 
 
-def _check_fleet(scenario: Scenario, model: ModelSpec) -> None:
+def _check_fleet(scenario: Scenario, models: list[ModelSpec]) -> None:
     replicas = sum(pool.replicas for pool in scenario.fleet)
     if replicas > MOST_REPLICAS:
         raise FieldError(("fleet",), f"{replicas:,} replicas are more than {MOST_REPLICAS:,}")
-    for index, pool in enumerate(scenario.fleet):
+    for index, (pool, model) in enumerate(zip(scenario.fleet, models, strict=True)):
         try:
             load_gpu(pool.gpu, scenario.catalog)
         except UserError as error:
@@ -113,11 +129,12 @@ def _check_trace(scenario: Scenario) -> None:
                 "belongs to synthetic traffic and has no meaning beside workload.trace",
             )
     for index, group in enumerate(scenario.tenants):
-        if group.rate_rps_each is not None:
-            raise FieldError(
-                ("tenants", index, "rate_rps_each"),
-                "belongs to synthetic traffic and has no meaning beside workload.trace",
-            )
+        for field in ("rate_rps_each", "prompt_tokens", "output_tokens"):
+            if getattr(group, field) is not None:
+                raise FieldError(
+                    ("tenants", index, field),
+                    "belongs to synthetic traffic and has no meaning beside workload.trace",
+                )
 
 
 def _check_synthetic(scenario: Scenario) -> None:
@@ -228,6 +245,13 @@ def _check_names(scenario: Scenario) -> None:
                 f'no tier "{name}": {did_you_mean(name, tiers)}',
             )
     gateway = scenario.gateway
+    for path, named_tiers in (
+        (("gateway", "timeouts_s"), gateway.timeouts_s),
+        (("gateway", "admission", "max_queue"), gateway.admission.max_queue),
+    ):
+        for name in named_tiers:
+            if name not in tiers:
+                raise FieldError((*path, name), f'no tier "{name}": {did_you_mean(name, tiers)}')
     named = [("rate_limits", name) for name in gateway.rate_limits]
     named += [("kv_budgets", name) for name in gateway.kv_budgets]
     for field, name in named:

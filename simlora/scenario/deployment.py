@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from simlora.scenario.catalog import GpuSpec, ModelSpec, load_gpu, load_model
+from simlora.scenario.catalog import GpuSpec, ModelSpec, Weights, load_gpu, load_model
 from simlora.scenario.checks import check
+from simlora.scenario.eligibility import eligible_pools, group_model, pool_model
+from simlora.scenario.event_checks import corrupt_names
 from simlora.scenario.problems import FieldError, one_of
 from simlora.scenario.schema import Scenario, Tier
 
@@ -23,7 +25,8 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """One LoRA adapter; `nbytes` are its weights in bf16."""
+    """One LoRA adapter; `nbytes` are its weights in bf16, `model` is the name of the base model it
+    was trained for."""
 
     index: int
     name: str
@@ -31,18 +34,24 @@ class Adapter:
     rank: int
     parameters: int
     nbytes: int
+    model: str
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What the simulator runs on. `gpus` holds one entry a pool, with the pool's own price.
+    """What the simulator runs on. `model` is the scenario's; `models`, `weights` and `gpus` hold
+    one entry a pool: its base model, how the model's weights are stored, and its GPU with the
+    pool's own price.
 
     The indexes say which tenant or adapter a name in a trace means; the only tenant of a group of
-    one is also known by the group's bare name.
+    one is also known by the group's bare name. `candidates` gives the next version of each adapter
+    of a group with a rollout; these are adapters too, after all that `Tenant.adapters` hold.
     """
 
     scenario: Scenario
     model: ModelSpec
+    models: tuple[ModelSpec, ...]
+    weights: tuple[Weights, ...]
     gpus: tuple[GpuSpec, ...]
     tenants: tuple[Tenant, ...]
     adapters: tuple[Adapter, ...]
@@ -50,16 +59,39 @@ class Deployment:
     tiers: tuple[Tier, ...]
     tenant_index: dict[str, int]
     adapter_index: dict[str, int]
+    candidates: dict[int, int] = field(default_factory=dict)
+    _served: dict[int, tuple[Adapter, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def served_by(self, pool_index: int) -> tuple[Adapter, ...]:
+        """The adapters that a pool may serve, in their order."""
+        if pool_index not in self._served:
+            self._served[pool_index] = self._find_served(pool_index)
+        return self._served[pool_index]
+
+    def _find_served(self, pool_index: int) -> tuple[Adapter, ...]:
+        may: dict[tuple[int, str], bool] = {}
+        served = []
+        for adapter in self.adapters:
+            key = (self.tenants[adapter.tenant].group, adapter.model)
+            if key not in may:
+                may[key] = pool_index in eligible_pools(self.scenario, *key)
+            if may[key]:
+                served.append(adapter)
+        return tuple(served)
 
 
 def expand(scenario: Scenario) -> Deployment:
     """Expand a scenario. Raises UserError for anything that is wrong across its fields."""
     check(scenario)
-    model = load_model(scenario.model, scenario.catalog)
+    specs = model_specs(scenario)
     tiers = dict(scenario.tiers)
     for group in scenario.tenants:
         tiers.setdefault(group.tier, Tier())
-    tenants, adapters = _expand_tenants(scenario, model, {name: i for i, name in enumerate(tiers)})
+    tenants, primaries = _expand_tenants(scenario, specs, {name: i for i, name in enumerate(tiers)})
+    candidates = _candidates(scenario, specs, tenants, primaries)
+    adapters = (*primaries, *candidates.values())
     tenant_index = {tenant.name: tenant.index for tenant in tenants}
     adapter_index = {adapter.name: adapter.index for adapter in adapters}
     for tenant in tenants:
@@ -68,24 +100,34 @@ def expand(scenario: Scenario) -> Deployment:
             tenant_index.setdefault(group.name, tenant.index)
             if group.adapters == 1:
                 adapter_index.setdefault(group.name, tenant.adapters[0])
-    for index, name in enumerate(scenario.adapters.loading.corrupt):
+    for where, name in corrupt_names(scenario):
         if name not in adapter_index:
             raise FieldError(
-                ("adapters", "loading", "corrupt", index),
+                where,
                 f'no adapter "{name}": the only adapter of a tenant has the tenant\'s name, '
                 f"several are numbered; there is {one_of(list(adapter_index)[:3] or ['none'])}",
             )
+    pools = range(len(scenario.fleet))
     return Deployment(
         scenario=scenario,
-        model=model,
-        gpus=tuple(_pool_gpu(scenario, pool) for pool in range(len(scenario.fleet))),
+        model=specs[scenario.model.name],
+        models=tuple(specs[pool_model(scenario, pool).name] for pool in pools),
+        weights=tuple(pool_model(scenario, pool).weights for pool in pools),
+        gpus=tuple(_pool_gpu(scenario, pool) for pool in pools),
         tenants=tenants,
         adapters=adapters,
         tier_names=tuple(tiers),
         tiers=tuple(tiers.values()),
         tenant_index=tenant_index,
         adapter_index=adapter_index,
+        candidates={stable: candidate.index for stable, candidate in candidates.items()},
     )
+
+
+def model_specs(scenario: Scenario) -> dict[str, ModelSpec]:
+    """The base models of a scenario and its pools, by the names that the scenario gives them."""
+    choices = [scenario.model, *(pool.model for pool in scenario.fleet if pool.model is not None)]
+    return {choice.name: load_model(choice, scenario.catalog) for choice in choices}
 
 
 def _pool_gpu(scenario: Scenario, pool_index: int) -> GpuSpec:
@@ -98,13 +140,14 @@ def _pool_gpu(scenario: Scenario, pool_index: int) -> GpuSpec:
 
 
 def _expand_tenants(
-    scenario: Scenario, model: ModelSpec, tier_index: dict[str, int]
+    scenario: Scenario, specs: dict[str, ModelSpec], tier_index: dict[str, int]
 ) -> tuple[tuple[Tenant, ...], tuple[Adapter, ...]]:
     tenants: list[Tenant] = []
     adapters: list[Adapter] = []
     for group_index, group in enumerate(scenario.tenants):
         shape = group.adapter
-        parameters = model.lora_parameters(shape.rank, shape.targets)
+        model = group_model(scenario, group_index)
+        parameters = specs[model].lora_parameters(shape.rank, shape.targets)
         for number in range(group.count):
             name = f"{group.name}-{number:04d}"
             first = len(adapters)
@@ -126,6 +169,36 @@ def _expand_tenants(
                         shape.rank,
                         parameters,
                         2 * parameters,
+                        model,
                     )
                 )
     return tuple(tenants), tuple(adapters)
+
+
+def _candidates(
+    scenario: Scenario,
+    specs: dict[str, ModelSpec],
+    tenants: tuple[Tenant, ...],
+    primaries: tuple[Adapter, ...],
+) -> dict[int, Adapter]:
+    """The next version of each adapter of a group with a rollout, by the adapter's index."""
+    candidates: dict[int, Adapter] = {}
+    for tenant in tenants:
+        rollout = scenario.tenants[tenant.group].rollout
+        if rollout is None:
+            continue
+        candidate = rollout.candidate
+        shape = candidate.adapter or scenario.tenants[tenant.group].adapter
+        model = candidate.model or group_model(scenario, tenant.group)
+        parameters = specs[model].lora_parameters(shape.rank, shape.targets)
+        for stable in tenant.adapters:
+            candidates[stable] = Adapter(
+                len(primaries) + len(candidates),
+                f"{primaries[stable].name}@{candidate.name}",
+                tenant.index,
+                shape.rank,
+                parameters,
+                2 * parameters,
+                model,
+            )
+    return candidates

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from simlora.scenario.field_types import Fraction, NonNegativeFloat, PositiveInt
+from simlora.scenario.field_types import (
+    Duration,
+    Fraction,
+    Latency,
+    NonNegativeFloat,
+    PositiveInt,
+)
 from simlora.scenario.presets import with_preset
 from simlora.scenario.strict import Strict
 
@@ -30,8 +36,45 @@ class Memory(Strict):
     slot_embeddings: bool = False
 
 
+class Grouping(Strict):
+    """Adapter-grouped batches: a request joins once its adapter is in the batch, `min_requests` of
+    it wait, or it has waited `adapter_wait_s` since it came to the replica."""
+
+    adapter_wait_s: Duration = 0.05
+    min_requests: PositiveInt = 4
+
+
+class Trust(Strict):
+    """Batches confined to trust classes: each tenant's own, each tier's, or those that tenant groups
+    name (`trust_class`). Only one class runs at a time; its turn ends, and the batch runs empty,
+    after another one has waited `max_wait_s` of it."""
+
+    by: Literal["tenant", "tier", "class"] = "class"
+    max_wait_s: Duration = 1.0
+
+
+class Merged(Strict):
+    """dLoRA's merged mode (OSDI 2024): an adapter that `share` of the requests here within `window_s`
+    ask for is merged into the base weights. Its requests then run without LoRA's part of a step,
+    and others wait, at most `max_wait_s`.
+
+    `switch_s`: how long a merge or an unmerge stalls the engine. The default is one pass over the
+    weights, read and written: 2 x 16 GB (8B parameters in bf16) at the 3.35 TB/s of an H100.
+    """
+
+    share: Annotated[float, Field(gt=0.5, le=1)] = 0.6
+    window_s: Duration = 5.0
+    switch_s: Latency = 0.01
+    max_wait_s: Duration = 5.0
+
+
 class Scheduler(Strict):
-    """How a replica forms its batches. `order` is a registered name or a dotted path.
+    """How a replica forms its batches. `order` is a registered name or a dotted path: `fcfs`, which
+    passes over requests whose adapters are not in GPU memory and is therefore `resident_first` too;
+    `strict_fcfs`, where such a request holds back all that came after it; `priority`, by weight of
+    the tier; `prefix_first`, by the prompt tokens cached, until the first to arrive has waited
+    `age_s`. `pass_over_s`: once a request has waited so long for its adapter, nothing that comes
+    after it is admitted before the adapter is there.
 
     `batching`: prefill chunks and decodes share a step (`mixed`), or decodes pause while newly
     admitted prompts are computed (`separate`). `admission`: a request comes in when its first chunk
@@ -45,6 +88,11 @@ class Scheduler(Strict):
 
     batching: Literal["mixed", "separate"] = "mixed"
     order: str = "fcfs"
+    age_s: Duration = 5.0
+    pass_over_s: Latency | None = None
+    grouping: Grouping | None = None
+    trust: Trust | None = None
+    merged: Merged | None = None
     chunked_prefill: bool = True
     admission: Literal["first_chunk", "whole_prompt", "whole_request"] = "whole_prompt"
     admit_every_steps: PositiveInt = 1
@@ -55,10 +103,23 @@ class Scheduler(Strict):
 
 class PrefixCaching(Strict):
     """`isolation` says who may share a cached prefix: nobody but the same adapter, the same
-    tenant, or everybody (`shared`)."""
+    tenant, or everybody (`shared`). Under `selective` all share what is public, the platform's
+    prompt (`workload.arrivals.sessions.common_prefix_tokens`) and the prompts of tenants whose
+    `prompt_class` is public; the rest is the adapter's.
+
+    `shared` is what a careless server does: whoever guesses another tenant's prompt sees by the
+    time to first token that it was right (arXiv 2409.20002), and the KV found was computed under
+    another adapter. So is public KV under `selective`, unless the adapters leave the KV of these
+    tokens to the base model, as activated LoRA does (arXiv 2504.12397). The simulation counts the
+    time of either, not what it does to answers.
+
+    `timing_noise_s`: the gateway holds every request back by a time uniform over 0 to that many
+    seconds, so that a fast answer tells less; it counts as queueing.
+    """
 
     enabled: bool = True
-    isolation: Literal["adapter", "tenant", "shared"] = "adapter"
+    isolation: Literal["adapter", "tenant", "selective", "shared"] = "adapter"
+    timing_noise_s: Latency = 0.0
 
 
 class Engine(Strict):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from simlora.scenario.field_types import (
     Duration,
     Fraction,
+    Latency,
     Name,
     NonNegativeFloat,
     PositiveFloat,
@@ -34,6 +35,16 @@ class RateLimit(Strict):
         if self.rps is None and self.tokens_per_s is None:
             raise ValueError("needs rps, tokens_per_s or both")
         return self
+
+
+class Admission(Strict):
+    """Requests are turned away (503) while more than so many wait on each replica that may serve
+    them, on average: by tier in `max_queue`; tiers that are not named are always let in."""
+
+    max_queue: dict[Name, Annotated[int, Field(ge=0, le=1_000_000_000)]] = Field(
+        default_factory=dict
+    )
+    retry_after_s: Latency = 2.0
 
 
 class Fairness(Strict):
@@ -68,9 +79,24 @@ class Fairness(Strict):
 class Gateway(Strict):
     """`rate_limits` and `kv_budgets` map a tier's or a tenant's name to its own (the tenant's wins
     of rate limits; of budgets both hold). `kv_budgets`: the share of a replica's KV cache that
-    running requests may hold, prompt and longest answer counted."""
+    running requests may hold, prompt and longest answer counted. `timeouts_s`, by tier: a request
+    that is not complete so long after it came is given up.
+
+    `on_replica_loss`: the requests of a replica that crashes go on elsewhere from the tokens that
+    they had, or fail. `when_unavailable`: requests that no replica can take wait until one is up,
+    or are turned away (503).
+
+    `placement`: `shared` lets every replica serve whom it may; `bin_packed` gives each workload
+    profile replicas of its own and packs tenants onto them. `cross_region_s` is the network time of
+    a request that is served outside its home region."""
 
     routing: str = "least_loaded"
     rate_limits: dict[str, RateLimit] = Field(default_factory=dict)
     fairness: Fairness = Fairness()
     kv_budgets: dict[str, Fraction] = Field(default_factory=dict)
+    admission: Admission = Admission()
+    timeouts_s: dict[Name, Duration] = Field(default_factory=dict)
+    on_replica_loss: Literal["retry", "fail"] = "retry"
+    when_unavailable: Literal["wait", "reject"] = "wait"
+    placement: Literal["shared", "bin_packed"] = "shared"
+    cross_region_s: Latency = 0.08

@@ -22,11 +22,21 @@ from simlora.scenario.wording import explain_all
 # Line of a field, for the order of findings, and what an error says before the field.
 Locate = Callable[[FieldPath], tuple[int, str]]
 
-# Where a scenario names other files.
+# Where a scenario names other files; `*` stands for every entry of a list.
 _FILE_FIELDS: tuple[FieldPath, ...] = (
     ("workload", "trace"),
     ("workload", "prompt_tokens", "empirical"),
     ("workload", "output_tokens", "empirical"),
+    ("tenants", "*", "prompt_tokens", "empirical"),
+    ("tenants", "*", "output_tokens", "empirical"),
+)
+_MODEL_FIELDS: tuple[FieldPath, ...] = (
+    ("model",),
+    ("model", "name"),
+    ("fleet", "*", "model"),
+    ("fleet", "*", "model", "name"),
+    ("tenants", "*", "model"),
+    ("tenants", "*", "rollout", "candidate", "model"),
 )
 
 
@@ -103,8 +113,9 @@ def dump_resolved(scenario: Scenario, extra_comment_header: str = "") -> str:
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a scenario file, for editors."""
     schema = Scenario.model_json_schema()
-    model = schema["properties"]["model"]
-    schema["properties"]["model"] = {"anyOf": [{"type": "string"}, model]}
+    for owner in (schema, schema["$defs"]["Pool"]):
+        model = owner["properties"]["model"]
+        owner["properties"]["model"] = {"anyOf": [{"type": "string"}, model]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
@@ -158,28 +169,26 @@ def _read(file: Path) -> str:
 
 def _resolve_files(data: dict[str, Any], base: Path) -> None:
     """Make relative file names in the data absolute, in place."""
+    models = _own_models(data)
     for field in _FILE_FIELDS:
-        _resolve_field(data, field, base)
-    timing = data.get("timing")
-    profile = timing.get("profile") if isinstance(timing, dict) else None
-    if isinstance(profile, str) and is_config_path(profile):
-        _resolve_field(data, ("timing", "profile"), base)
-    model = data.get("model")
-    name = model.get("name") if isinstance(model, dict) else model
-    if not isinstance(name, str) or not is_config_path(name) or name in _own_models(data):
+        _resolve_field(data, field, base, lambda _: True)
+    _resolve_field(data, ("timing", "profile"), base, is_config_path)
+    for field in _MODEL_FIELDS:
+        _resolve_field(data, field, base, lambda name: is_config_path(name) and name not in models)
+
+
+def _resolve_field(data: Any, field: FieldPath, base: Path, is_path: Callable[[str], bool]) -> None:
+    """Make a field's text absolute, if it is a path."""
+    first, *rest = field
+    if first == "*":
+        for entry in data if isinstance(data, list) else ():
+            _resolve_field(entry, tuple(rest), base, is_path)
+    elif not isinstance(data, dict):
         return
-    if isinstance(model, dict):
-        model["name"] = str(base / name)
-    else:
-        data["model"] = str(base / name)
-
-
-def _resolve_field(data: Any, field: FieldPath, base: Path) -> None:
-    *parents, last = field
-    for part in parents:
-        data = data.get(part) if isinstance(data, dict) else None
-    if isinstance(data, dict) and isinstance(data.get(last), str):
-        data[last] = str(base / data[last])
+    elif rest:
+        _resolve_field(data.get(first), tuple(rest), base, is_path)
+    elif isinstance(data.get(first), str) and is_path(data[first]):
+        data[first] = str(base / data[first])
 
 
 def _own_models(data: dict[str, Any]) -> list[str]:

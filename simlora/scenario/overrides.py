@@ -9,13 +9,16 @@ from simlora.errors import UserError
 from simlora.scenario.problems import Path, dotted, given
 
 # Fields that take a name or a mapping with one telling key. Setting a field below another key
-# than the present one replaces the whole.
+# than the present one replaces the whole. `*` stands for any entry of a list.
 _FORMS: set[Path] = {
     ("workload", "popularity"),
     ("workload", "arrivals"),
     ("workload", "prompt_tokens"),
     ("workload", "output_tokens"),
+    ("tenants", "*", "prompt_tokens"),
+    ("tenants", "*", "output_tokens"),
 }
+_MODELS: set[Path] = {("model",), ("fleet", "*", "model")}  # a name stands for {name: …}
 
 
 def apply(data: dict[str, Any], overrides: Mapping[str, Any]) -> set[Path]:
@@ -65,13 +68,17 @@ def _part(spot: Any, name: str, key: str, path: Path) -> str | int:
 
 
 def _is_other_form(spot: Any, path: Path, key: str) -> bool:
-    return path in _FORMS and key.split(".")[len(path)] not in spot[path[-1]]
+    return _any_entry(path) in _FORMS and key.split(".")[len(path)] not in spot[path[-1]]
+
+
+def _any_entry(path: Path) -> Path:
+    return tuple("*" if isinstance(part, int) else part for part in path)
 
 
 def _block(present: Any, path: Path, key: str) -> dict[str, Any]:
     """What stands in the way of a deeper key, as a mapping."""
-    if path == ("model",) and isinstance(present, str):
+    if _any_entry(path) in _MODELS and isinstance(present, str):
         return {"name": present}
-    if present is None or path in _FORMS:
+    if present is None or _any_entry(path) in _FORMS:
         return {}
     raise UserError(f"{key}: {dotted(path)} is {given(present)} and has no fields of its own")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from simlora.scenario.adapter_shape import AdapterShape, Targets, TargetSet
 from simlora.scenario.adapters import (
     Adapters,
     AdaptiveSize,
@@ -25,14 +26,12 @@ from simlora.scenario.adapters import (
     WarmTier,
 )
 from simlora.scenario.engine import Engine, Memory, PrefixCaching, Scheduler
+from simlora.scenario.events import Event
 from simlora.scenario.field_types import Fraction, Name, PositiveFloat, Usd
-from simlora.scenario.gateway import Fairness, Gateway, RateLimit
+from simlora.scenario.gateway import Admission, Fairness, Gateway, RateLimit
 from simlora.scenario.platform import (
-    AdapterShape,
     ModelChoice,
     Pool,
-    Targets,
-    TargetSet,
     TenantGroup,
     model_by_name,
 )
@@ -58,14 +57,17 @@ from simlora.scenario.traffic import (
     Workload,
     Zipf,
 )
+from simlora.scenario.versions import Candidate, Rollback, Rollout
 
 __all__ = [
     "AdapterShape",
     "Adapters",
     "AdaptiveSize",
+    "Admission",
     "BurstArrivals",
     "BurstShape",
     "Cadence",
+    "Candidate",
     "ClientRetries",
     "CvShape",
     "DiurnalArrivals",
@@ -90,6 +92,8 @@ __all__ = [
     "Prefetch",
     "PrefixCaching",
     "RateLimit",
+    "Rollback",
+    "Rollout",
     "Run",
     "Scenario",
     "Scheduler",
@@ -185,6 +189,7 @@ class Scenario(Strict):
     engine: Engine = Engine()
     adapters: Adapters = Adapters()
     gateway: Gateway = Gateway()
+    events: list[Event] = Field(default_factory=list)
     tiers: dict[Name, Tier] = Field(default_factory=dict)
     timing: Timing = Timing()
     run: Run = Run()

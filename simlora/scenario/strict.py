@@ -29,6 +29,12 @@ class Strict(BaseModel):
         return data
 
 
+class Forms(Discriminator):
+    """A discriminator that may be part of an optional field: its type has to be hashable."""
+
+    __hash__ = object.__hash__
+
+
 def choice(names: tuple[str, ...], **kinds: type[Strict]) -> Discriminator:
     """Tells apart the forms of a field that is a name or a mapping with one telling key.
 
@@ -45,7 +51,7 @@ def choice(names: tuple[str, ...], **kinds: type[Strict]) -> Discriminator:
         return None
 
     forms = ", ".join((*names, *(f"{{{key}: …}}" for key in kinds)))
-    return Discriminator(
+    return Forms(
         tag,
         custom_error_type="no_such_form",
         custom_error_message="must be one of {forms}",

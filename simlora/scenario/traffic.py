@@ -178,12 +178,14 @@ class BurstArrivals(Strict):
 class SessionShape(Strict):
     """Multi-turn conversations: `rate_rps` counts turns; each turn's prompt is the conversation so
     far plus a new message, so prefixes grow. Turns are geometric with mean `turns_mean`, think
-    times exponential with mean `think_time_s`. `shared_prefix_tokens`: system prompt of the
-    tenant, equal in all its sessions."""
+    times exponential with mean `think_time_s`. Every prompt begins with `common_prefix_tokens` of
+    the platform's own, equal for all tenants; then come `shared_prefix_tokens`, the system prompt
+    of the tenant, equal in all its sessions."""
 
     turns_mean: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] = 4.0
     think_time_s: Duration = 30.0
     max_context_tokens: Tokens = 8192
+    common_prefix_tokens: Annotated[int, Field(ge=0, le=100_000_000)] = 0
     shared_prefix_tokens: Annotated[int, Field(ge=0, le=100_000_000)] = 0
 
 

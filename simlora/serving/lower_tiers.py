@@ -31,6 +31,7 @@ class LowerTiers:
             config.nvme.capacity_gb * GB, config.nvme.max_adapters, policies.nvme()
         )
         self._deployment = deployment
+        self._adapters = policies.adapters
         self._warm_keeps = config.warm.inclusive
         self._disk_keeps = config.nvme.inclusive
         self._states = states
@@ -39,7 +40,7 @@ class LowerTiers:
     def fill(self) -> list[int]:
         """Put adapters where the run begins, in their order, until a tier is full. Returns those in
         host memory."""
-        adapters = self._deployment.adapters
+        adapters = self._adapters
         initial = self._deployment.scenario.adapters.initial_tier
         hosted: list[int] = []
         for adapter in adapters if initial == "warm" else ():

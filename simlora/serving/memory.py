@@ -23,6 +23,7 @@ EXTRA_VOCABULARY_ROWS = 3
 class MemoryPlan:
     """A replica's memory over all its GPUs together. A page holds `kv_dim` bf16 elements."""
 
+    pool_index: int  # of the scenario's fleet
     page_bytes: int
     pool_pages: int  # for KV, cached prefixes and, in unified mode, adapters
     block_tokens: int  # tokens of a KV block
@@ -50,7 +51,8 @@ def plan_memory(deployment: Deployment, pool_index: int) -> MemoryPlan:
 
     Raises UserError if the model, an adapter or one request of the maximum length does not fit.
     """
-    scenario, model = deployment.scenario, deployment.model
+    scenario, model = deployment.scenario, deployment.models[pool_index]
+    weights = deployment.weights[pool_index]
     pool, gpu = scenario.fleet[pool_index], deployment.gpus[pool_index]
     engine, memory = scenario.engine, scenario.engine.memory
     gpus = pool.tensor_parallel
@@ -61,7 +63,7 @@ def plan_memory(deployment: Deployment, pool_index: int) -> MemoryPlan:
     kv_copies = max(1, gpus // model.num_key_value_heads)
     page_bytes = model.kv_dim * ELEMENT_BYTES * kv_copies
     block_pages = 2 * model.num_hidden_layers * engine.kv_block_tokens
-    weight_bytes = model.weight_bytes(scenario.model.weights)
+    weight_bytes = model.weight_bytes(weights)
     budget = int(gpu.memory_gib * GIB * memory.utilization) * gpus
     unified = memory.mode == "unified"
     slot_bytes = 0
@@ -74,7 +76,7 @@ def plan_memory(deployment: Deployment, pool_index: int) -> MemoryPlan:
     fixed_bytes = weight_bytes + (_activation_bytes(model, engine, gpus) + runtime_bytes) * gpus
     if fixed_bytes >= budget:
         raise UserError(
-            f"{where}: {model.name} in {scenario.model.weights} needs {_gib(fixed_bytes)} for "
+            f"{where}: {model.name} in {weights} needs {_gib(fixed_bytes)} for "
             f"weights, activations and runtime, but {fleet} at utilization {memory.utilization:g} "
             f"has {_gib(budget)}; use more or larger GPUs, or quantized weights"
         )
@@ -96,6 +98,7 @@ def plan_memory(deployment: Deployment, pool_index: int) -> MemoryPlan:
         pool_pages = blocks * block_pages
     max_model_len = engine.max_model_len or model.max_position_embeddings
     plan = MemoryPlan(
+        pool_index=pool_index,
         page_bytes=page_bytes,
         pool_pages=pool_pages,
         block_pages=block_pages,
@@ -136,7 +139,8 @@ def _check_adapters_fit(deployment: Deployment, plan: MemoryPlan, where: str, fl
     pinned_tiers = deployment.scenario.adapters.hot.pinned_tiers
     largest, largest_name, pinned, pinned_count = 0, "", 0, 0
     page, pool = plan.page_bytes, plan.pool_pages
-    for adapter in deployment.adapters:
+    served = deployment.served_by(plan.pool_index)
+    for adapter in served:
         pages = plan.adapter_pages(adapter.parameters)
         if pages > largest:
             largest, largest_name = pages, adapter.name
@@ -149,10 +153,7 @@ def _check_adapters_fit(deployment: Deployment, plan: MemoryPlan, where: str, fl
             f"{_gib(pool * page)} for adapters and KV cache; lower its rank or use a larger GPU"
         )
     hot_gb = deployment.scenario.adapters.hot.capacity_gb
-    others = any(
-        deployment.tier_names[tenant.tier] not in pinned_tiers and tenant.adapters
-        for tenant in deployment.tenants
-    )
+    others = pinned_count < len(served)
     needed = pinned + (largest if others else 0)
     if hot_gb is not None and needed * page > hot_gb * 1e9:
         beside = f" beside {pinned_count} pinned ones" if pinned_count and others else ""

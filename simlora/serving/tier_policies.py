@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
+from simlora.scenario.deployment import Adapter
+from simlora.scenario.eligibility import eligible_pools
 from simlora.serving.eviction import EvictionPolicy, PolicyContext, make_policy
 from simlora.serving.loading import DISK, NETWORK, PCIE
 from simlora.serving.memory import ELEMENT_BYTES
@@ -31,15 +33,25 @@ class TierPolicies:
         self._in_warm = in_warm
         self._in_nvme = in_nvme
         self._pinned = [name in self._config.hot.pinned_tiers for name in deployment.tier_names]
+        scenario, model = deployment.scenario, deployment.models[plan.pool_index]
+        groups = scenario.tenants
+        served = [
+            group
+            for index, group in enumerate(groups)
+            if plan.pool_index in eligible_pools(scenario, index)
+        ]
         self._smallest = min(  # parameters of an adapter
-            (
-                deployment.model.lora_parameters(group.adapter.rank, group.adapter.targets)
-                for group in deployment.scenario.tenants
-            ),
+            model.lora_parameters(group.adapter.rank, group.adapter.targets)
+            for group in served or groups
         )
         self._slot_bytes = 0
         if plan.max_hot_adapters is not None and not plan.unified:
             self._slot_bytes = plan.slot_bytes // plan.max_hot_adapters
+
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        """The adapters that the replica may serve."""
+        return self._deployment.served_by(self._plan.pool_index)
 
     def hot(self) -> EvictionPolicy:
         """Of GPU memory: slots are all alike; a pool has no fixed part for adapters."""

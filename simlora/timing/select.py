@@ -36,8 +36,7 @@ def make_timing(deployment: Deployment, pool_index: int) -> TimingModel:
     A class at a dotted path is called like Roofline: (gpu, model, weights, tensor_parallel).
     Raises UserError for an unknown profile, or one whose hardware nobody knows.
     """
-    scenario = deployment.scenario
-    name = scenario.timing.profile
+    name = deployment.scenario.timing.profile
     if name == NEAREST:
         profile = nearest_profile(deployment, pool_index)
         name = "roofline"
@@ -48,9 +47,9 @@ def make_timing(deployment: Deployment, pool_index: int) -> TimingModel:
     return TIMING.make(
         name,
         deployment.gpus[pool_index],
-        deployment.model,
-        scenario.model.weights,
-        scenario.fleet[pool_index].tensor_parallel,
+        deployment.models[pool_index],
+        deployment.weights[pool_index],
+        deployment.scenario.fleet[pool_index].tensor_parallel,
     )
 
 
@@ -86,7 +85,7 @@ def nearest_profile(deployment: Deployment, pool_index: int) -> Profile | None:
     profiles = [p for p in map(load_profile, profile_names()) if p.preset == preset]
 
     def unlikeness(profile: Profile) -> tuple[bool, float]:
-        other_model = profile.model != deployment.model.name
+        other_model = profile.model != deployment.models[pool_index].name
         return other_model, _distance(profile, deployment, pool_index)
 
     return min(profiles, key=unlikeness, default=None)
@@ -109,8 +108,8 @@ def profile_timing(profile: Profile, deployment: Deployment, pool_index: int) ->
     Raises UserError if it has to be carried over and its own hardware or model is not known.
     """
     engine = deployment.scenario.engine
-    memory, model = engine.memory, deployment.model
-    ranks = [adapter.rank for adapter in deployment.adapters]
+    memory, model = engine.memory, deployment.models[pool_index]
+    ranks = [adapter.rank for adapter in deployment.served_by(pool_index)]
     max_rank = memory.max_lora_rank or max(ranks, default=0)
     slots = memory.max_loras or 0
     padded_parameters = None
@@ -138,7 +137,7 @@ def _carried_over(
     measured)."""
     scenario, pool = deployment.scenario, deployment.scenario.fleet[pool_index]
     gpu, gpus = deployment.gpus[pool_index], pool.tensor_parallel
-    here = (gpu.name, deployment.model.name, scenario.model.weights, gpus)
+    here = (gpu.name, deployment.models[pool_index].name, deployment.weights[pool_index], gpus)
     if here == (profile.gpu, profile.model, profile.weights, profile.tensor_parallel):
         return profile.step, profile.load, None
     try:
@@ -167,11 +166,10 @@ def _measured_roofline(profile: Profile, deployment: Deployment) -> StepParamete
 
 def _roofline(deployment: Deployment, pool_index: int) -> StepParameters:
     """The roofline's figures of a fleet entry."""
-    scenario = deployment.scenario
     return roofline_parameters(
         deployment.gpus[pool_index],
-        deployment.model,
-        scenario.model.weights,
-        scenario.fleet[pool_index].tensor_parallel,
+        deployment.models[pool_index],
+        deployment.weights[pool_index],
+        deployment.scenario.fleet[pool_index].tensor_parallel,
         Efficiency(),
     )

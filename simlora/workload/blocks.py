@@ -39,6 +39,20 @@ class RequestBlock:
     def __len__(self) -> int:
         return len(self.arrival_s)
 
+    def take(self, rows: Ints) -> RequestBlock:
+        """The requests at these positions, in this order."""
+        hashes = self.prefix_hashes
+        return RequestBlock(
+            self.arrival_s[rows],
+            self.tenant[rows],
+            self.adapter[rows],
+            self.prompt_tokens[rows],
+            self.output_tokens[rows],
+            self.session[rows],
+            self.priority[rows],
+            None if hashes is None else [hashes[row] for row in rows.tolist()],
+        )
+
 
 class End:
     """The end of a stream: at `duration_s` or after `max_requests`, whichever comes first."""

@@ -19,6 +19,7 @@ from simlora.workload.blocks import Floats, Ints, Tokens
 from simlora.workload.presets import SHAREGPT_CORRELATION, preset_quantiles
 
 _LAST_SCORE = 4.5  # beyond it lies one draw in 300,000
+_MEAN_DRAWS = 20_000
 
 Side = Literal["prompt_tokens", "output_tokens"]
 
@@ -50,13 +51,23 @@ def length_sampler(length: Length, side: Side) -> LengthSampler:
             return QuantileLength(*preset_quantiles(length, side))
 
 
-class RequestLengths:
-    """Draws prompt and output lengths of whole requests, together where the source says how."""
+def mean_tokens(length: Length, side: Side) -> float:
+    """Return the mean length, to a percent or so: that of a sample.
 
-    def __init__(self, prompt: Length, output: Length) -> None:
+    Raises:
+        UserError: an `empirical` trace that cannot be read.
+    """
+    return float(length_sampler(length, side).sample(np.random.default_rng(0), _MEAN_DRAWS).mean())
+
+
+class RequestLengths:
+    """Draws prompt and output lengths of whole requests; if `paired`, together where the source
+    says how."""
+
+    def __init__(self, prompt: Length, output: Length, paired: bool = True) -> None:
         self._prompt = length_sampler(prompt, "prompt_tokens")
         self._output = length_sampler(output, "output_tokens")
-        self._together = prompt == output == "sharegpt"
+        self._together = paired and prompt == output == "sharegpt"
 
     def sample(
         self, prompts: np.random.Generator, outputs: np.random.Generator, count: int

@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     IMPORT_TENANTS = 10
     IMPORT_ARRIVALS = 11
     IMPORT_LENGTHS = 12
+    PROBES = 13
 
 
 def stream(seed: int, purpose: Purpose, *more: int) -> np.random.Generator:

@@ -5,7 +5,8 @@ their turns from time 0 on are kept, so that the rate is `rate_rps` from the fir
 do not wait for answers: `think_time_s` is the mean time from one turn's arrival to the next one's.
 
 A turn that would not fit in `max_context_tokens` starts the conversation over: the history is
-dropped and only the tenant's shared prefix and the new message are sent.
+dropped and only the shared prefixes (the platform's and the tenant's) and the new message are
+sent.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import numpy as np
 from simlora.errors import UserError
 from simlora.scenario.deployment import Deployment
 from simlora.scenario.traffic import SessionShape
+from simlora.serving.namespaces import common_prefix
 from simlora.workload.blocks import BLOCK_ROWS, End, Floats, Ints, RequestBlock, Tokens
-from simlora.workload.lengths import LengthSampler, length_sampler
+from simlora.workload.group_lengths import GroupLengths
 from simlora.workload.popularity import Targets, targets_of
 from simlora.workload.randomness import Purpose, stream
 
@@ -64,11 +66,13 @@ def session_requests(
         UserError: a shared prefix that leaves no room for a message and an answer, or too many
             turns that are still to come in conversations that go on.
     """
-    if shape.shared_prefix_tokens + 2 > shape.max_context_tokens:
+    if _prefix_tokens(shape) + 2 > shape.max_context_tokens:
+        common = shape.common_prefix_tokens
         raise UserError(
-            "workload.arrivals.sessions: shared_prefix_tokens is "
-            f"{shape.shared_prefix_tokens}, which leaves no room for a message and an answer in "
-            f"max_context_tokens ({shape.max_context_tokens})"
+            "workload.arrivals.sessions: "
+            + (f"common_prefix_tokens is {common} and " if common else "")
+            + f"shared_prefix_tokens is {shape.shared_prefix_tokens}, which leaves no room for a "
+            f"message and an answer in max_context_tokens ({shape.max_context_tokens})"
         )
     workload = deployment.scenario.workload
     targets = targets_of(deployment)
@@ -82,8 +86,7 @@ def session_requests(
     factory = _SessionFactory(
         shape,
         targets,
-        length_sampler(workload.prompt_tokens, "prompt_tokens"),
-        length_sampler(workload.output_tokens, "output_tokens"),
+        GroupLengths(deployment, paired=False),
         deployment.scenario.seed,
     )
 
@@ -100,14 +103,18 @@ def session_requests(
     return blocks
 
 
+def _prefix_tokens(shape: SessionShape) -> int:
+    """What every prompt of a tenant begins with."""
+    return shape.common_prefix_tokens + shape.shared_prefix_tokens
+
+
 @dataclass(frozen=True, slots=True)
 class _SessionFactory:
     """Draws sessions in order of their start."""
 
     shape: SessionShape
     targets: Targets
-    prompt: LengthSampler
-    output: LengthSampler
+    lengths: GroupLengths
     seed: int
 
     def chunks(self) -> Iterator[tuple[float, Turns]]:
@@ -116,7 +123,7 @@ class _SessionFactory:
         draw = partial(stream, self.seed)
         starts, turn_counts = draw(Purpose.ARRIVALS), draw(Purpose.TURNS)
         thinking, targets = draw(Purpose.THINK_TIMES), draw(Purpose.TARGETS)
-        prompts, outputs = draw(Purpose.PROMPT_TOKENS), draw(Purpose.OUTPUT_TOKENS)
+        draw_lengths = self.lengths.open()
         rate = self.targets.rate_rps / shape.turns_mean
         clock = -_HISTORY_LENGTHS * (shape.turns_mean - 1) * shape.think_time_s
         batch = max(_LEAST_SESSIONS, int(BLOCK_ROWS / shape.turns_mean))
@@ -133,10 +140,7 @@ class _SessionFactory:
             elapsed = np.cumsum(gaps)
             arrival_s = np.repeat(start_s - elapsed[first], counts) + elapsed
             spoken, answered, restarts = self._histories(
-                counts,
-                first,
-                self.prompt.sample(prompts, total),
-                self.output.sample(outputs, total),
+                counts, first, *draw_lengths(np.repeat(tenant, counts))
             )
             restarts[first] = True
             conversation = np.cumsum(restarts) - 1 + conversations
@@ -161,7 +165,7 @@ class _SessionFactory:
 
         Loops over turn numbers, not over sessions: the n-th turns of all sessions at once.
         """
-        limit, shared = self.shape.max_context_tokens, self.shape.shared_prefix_tokens
+        limit, shared = self.shape.max_context_tokens, _prefix_tokens(self.shape)
         answered = np.minimum(answer.astype(np.int64), limit - shared - 1)
         spoken = np.minimum(message.astype(np.int64), limit - shared - answered)
         restarts = np.zeros(len(spoken), dtype=bool)
@@ -197,14 +201,18 @@ def _in_order(chunks: Iterator[tuple[float, Turns]], duration_s: float | None) -
 
 
 def _block(turns: Turns, shape: SessionShape, block_tokens: int) -> RequestBlock:
-    """Give turns their prefix hashes: the tenant's for whole blocks of the shared prefix (negative
-    numbers), then the conversation's own, through the end of the answer."""
-    shared = shape.shared_prefix_tokens // block_tokens
+    """Give turns their prefix hashes: the platform's for whole blocks of the common prefix, the
+    tenant's up to the end of the shared one (negative numbers both), then the conversation's own,
+    through the end of the answer."""
+    common = common_prefix(shape.common_prefix_tokens // block_tokens)
+    shared = _prefix_tokens(shape) // block_tokens
+    of_tenant = shared - len(common)
     most = shape.max_context_tokens // block_tokens
     blocks = (turns.prompt_tokens + turns.output_tokens) // block_tokens
     own = turns.conversation * (most + 1)
     prefixes = {
-        tenant: [-1 - tenant * shared - position for position in range(shared)]
+        tenant: common
+        + [-1 - len(common) - tenant * of_tenant - position for position in range(of_tenant)]
         for tenant in np.unique(turns.tenant).tolist()
     }
     return RequestBlock(

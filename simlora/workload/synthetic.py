@@ -13,7 +13,7 @@ from simlora.scenario.deployment import Deployment
 from simlora.scenario.traffic import BurstArrivals, BurstShape
 from simlora.workload.arrivals import arrival_process
 from simlora.workload.blocks import BLOCK_ROWS, End, Floats, RequestBlock, Tokens
-from simlora.workload.lengths import RequestLengths
+from simlora.workload.group_lengths import GroupLengths
 from simlora.workload.popularity import Targets, targets_of
 from simlora.workload.randomness import Purpose, stream
 
@@ -39,7 +39,7 @@ def independent_requests(deployment: Deployment) -> Callable[[], Iterator[Reques
     """Return the opener of a stream of single requests, without sessions or shared prefixes.
 
     Raises:
-        UserError: a workload that cannot be drawn (see `arrival_process`, `RequestLengths`).
+        UserError: a workload that cannot be drawn (see `arrival_process`, `GroupLengths`).
     """
     workload = deployment.scenario.workload
     targets = targets_of(deployment)
@@ -55,7 +55,7 @@ def independent_requests(deployment: Deployment) -> Callable[[], Iterator[Reques
     else:
         process = arrival_process(workload.arrivals)
         bursts = []
-    lengths = RequestLengths(workload.prompt_tokens, workload.output_tokens)
+    lengths = GroupLengths(deployment)
     open_stream = partial(stream, deployment.scenario.seed)
 
     def blocks() -> Iterator[RequestBlock]:
@@ -63,14 +63,14 @@ def independent_requests(deployment: Deployment) -> Callable[[], Iterator[Reques
         if bursts:
             extra = _burst_calls(bursts, deployment, targets)
             calls = _merged(calls, extra)
-        prompts, outputs = open_stream(Purpose.PROMPT_TOKENS), open_stream(Purpose.OUTPUT_TOKENS)
+        draw_lengths = lengths.open()
         end = End(workload)
         for whole in calls:
             chunk = whole[: end.rows(whole.arrival_s)]
             for first in range(0, len(chunk), BLOCK_ROWS):
                 part = chunk[first : first + BLOCK_ROWS]
                 count = len(part)
-                prompt_tokens, output_tokens = lengths.sample(prompts, outputs, count)
+                prompt_tokens, output_tokens = draw_lengths(part.tenant)
                 yield RequestBlock(
                     arrival_s=part.arrival_s,
                     tenant=part.tenant,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from simlora.errors import UserError
+from simlora.serving.namespaces import common_prefix
 from simlora.workload import RequestBlock, open_traffic
 from tests.unit.workload.deploying import deploy, requests_of
 
@@ -123,3 +124,37 @@ def test_very_long_conversations_end_soon_and_too_many_are_refused() -> None:
     assert len(block) == pytest.approx(300, rel=0.3)
     with pytest.raises(UserError, match="turns are still to come at any time"):
         open_traffic(sessions(rate_rps=1000.0, turns_mean=1000.0))
+
+
+def test_every_prompt_begins_with_the_platforms_and_then_the_tenants_prefix() -> None:
+    block = requests_of(
+        sessions(duration_s=300, common_prefix_tokens=150, shared_prefix_tokens=120)
+    )
+    assert block.prefix_hashes is not None
+    assert block.prompt_tokens.min() > 270
+    heads: dict[int, set[tuple[int, ...]]] = {}
+    for row, ids in enumerate(block.prefix_hashes):
+        assert ids[:2] == common_prefix(2)  # of 64 tokens; the third block is partly the tenant's
+        assert len(set(ids)) == len(ids)
+        heads.setdefault(int(block.tenant[row]), set()).add(tuple(ids[2:4]))
+    assert all(len(own) == 1 for own in heads.values())
+    of_tenants = [id_ for own in heads.values() for head in own for id_ in head]
+    assert len(set(of_tenants)) == 2 * len(heads)
+    assert not set(of_tenants) & set(common_prefix(2))
+
+
+def test_without_a_common_prefix_the_hashes_are_what_they_were() -> None:
+    """A trace that was generated earlier stays the same."""
+    block = requests_of(sessions(duration_s=50, shared_prefix_tokens=200))
+    assert block.prefix_hashes is not None
+    for row, ids in enumerate(block.prefix_hashes):
+        assert ids[:3] == [-1 - 3 * int(block.tenant[row]) - position for position in range(3)]
+
+
+def test_two_prefixes_that_fill_the_context_are_refused() -> None:
+    with pytest.raises(
+        UserError, match="common_prefix_tokens is 50 and shared_prefix_tokens is 49"
+    ):
+        open_traffic(
+            sessions(max_context_tokens=100, common_prefix_tokens=50, shared_prefix_tokens=49)
+        )

@@ -1,0 +1,57 @@
+"""What must hold of events and of autoscaled pools across the fields of a scenario."""
+
+from __future__ import annotations
+
+from simlora.scenario.events import CorruptAdapter, Crash, PoolLeak, RegionOutage, SlowGpu
+from simlora.scenario.problems import FieldError, did_you_mean
+from simlora.scenario.schema import Scenario
+
+
+def check_events(scenario: Scenario) -> None:
+    """Raises FieldError for the first event that cannot happen. Names of adapters are looked up
+    when the scenario is expanded."""
+    replicas = sum(pool.replicas for pool in scenario.fleet)
+    regions = list(dict.fromkeys(pool.region for pool in scenario.fleet))
+    for index, event in enumerate(scenario.events):
+        where = ("events", index)
+        for kind, field in ((Crash, "crash"), (SlowGpu, "slow_gpu"), (PoolLeak, "pool_leak")):
+            if isinstance(event, kind) and getattr(event, field) >= replicas:
+                raise FieldError(
+                    (*where, field),
+                    f"there is no replica {getattr(event, field)}: they count through the fleet "
+                    f"from 0 to {replicas - 1}",
+                )
+        if isinstance(event, RegionOutage) and event.region_outage not in regions:
+            raise FieldError(
+                (*where, "region_outage"),
+                f'no region "{event.region_outage}": {did_you_mean(event.region_outage, regions)}',
+            )
+
+
+def corrupt_names(scenario: Scenario) -> list[tuple[tuple[str | int, ...], str]]:
+    """Where adapters are said to be corrupt, and their names."""
+    named: list[tuple[tuple[str | int, ...], str]] = [
+        (("adapters", "loading", "corrupt", index), name)
+        for index, name in enumerate(scenario.adapters.loading.corrupt)
+    ]
+    named += [
+        (("events", index, "corrupt_adapter"), event.corrupt_adapter)
+        for index, event in enumerate(scenario.events)
+        if isinstance(event, CorruptAdapter)
+    ]
+    return named
+
+
+def check_autoscaling(scenario: Scenario) -> None:
+    """Raises FieldError for the first pool that cannot be scaled as asked."""
+    for index, pool in enumerate(scenario.fleet):
+        if pool.autoscale is None:
+            continue
+        for field in ("min", "initial"):
+            count = getattr(pool.autoscale, field)
+            if count is not None and count > pool.replicas:
+                raise FieldError(
+                    ("fleet", index, "autoscale", field),
+                    f"must be at most fleet.{index}.replicas ({pool.replicas}), the most there "
+                    f"are, not {count}",
+                )
