@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from heapq import heapify, heappush
 
+from simlora.scenario.event_checks import corrupt_names
 from simlora.serving.adapter_state import (
     ABSENT,
     FETCHING,
@@ -46,7 +47,7 @@ class AdapterTiers:
         self._retries, self._backoff_s = loading.retries, loading.backoff_s
         # What may fail is read beside the steps, where it can be tried again.
         self._reads_itself = deployment.scenario.engine.adapter_loading == "blocking" and not (
-            loading.failure_rate or loading.corrupt
+            loading.failure_rate or corrupt_names(deployment.scenario)
         )
         self._states: dict[int, AdapterState] = {}
         self.backlog: list[tuple[float, int, AdapterState]] = []

@@ -57,6 +57,13 @@ class PagePool:
         for owner, pages in enumerate(self.held):
             self.release(owner, pages)
 
+    def shrink(self, pages: int) -> None:
+        """Lose `pages` free pages for good. Raises OutOfPages and changes nothing."""
+        if pages > self.free:
+            raise OutOfPages(f"{pages} pages to be lost, {self.free} free")
+        self.free -= pages
+        self.pages -= pages
+
     def check(self) -> None:
         """The conservation law. Raises AssertionError where pages were lost or made."""
         assert min(self.held) >= 0 and self.free >= 0, (self.held, self.free)

@@ -19,7 +19,7 @@ class PhaseBook:
     def __init__(self, log: StepLog, log_from_s: float) -> None:
         self.adapter_wait_s = 0.0  # summed over requests
         self._log = log
-        self._log_from_s = log_from_s  # requests that arrived before it are not in the log
+        self._log_from_s = log_from_s  # earlier requests are not in the log, nor are copies
 
     def admitted(self, request: Request, now: float) -> None:
         """The request comes into the batch, for the first time or again."""
@@ -58,19 +58,22 @@ class PhaseBook:
             request.prefill_s += since_s
         else:
             request.preempted_s += since_s
-            if request.arrival_s >= self._log_from_s:
+            if self._logs(request):
                 self._log.gaps.append((request.tier, since_s))
         request.emitted_tokens += 1
         request.mark_s = now
 
+    def _logs(self, request: Request) -> bool:
+        return request.arrival_s >= self._log_from_s and not request.shadow
+
     def decode_begins(self, request: Request) -> None:
         """The next step gives the request a token."""
-        if request.arrival_s >= self._log_from_s:
+        if self._logs(request):
             self._log.decode_starts[request.tier].append(len(self._log.step_s))
 
     def decode_ends(self, request: Request, now: float) -> None:
         """The request finishes or is preempted."""
-        if request.arrival_s >= self._log_from_s:
+        if self._logs(request):
             self._log.decode_ends[request.tier].append(len(self._log.step_s))
         request.decode_s += now - request.mark_s
         request.mark_s = now

@@ -55,6 +55,7 @@ class Prefetcher:
     """
 
     def __init__(self, config: Prefetch) -> None:
+        self._config = config
         self._interval_s = 0.0
         if config.rate_limit_per_s is not None:
             self._interval_s = 1 / config.rate_limit_per_s
@@ -66,8 +67,9 @@ class Prefetcher:
         self._rhythms: dict[int, Rhythm] = {}
         self._expected: list[tuple[float, int, float]] = []  # when, adapter, last request known
 
-    def start(self, config: Prefetch, ranking: Sequence[int]) -> None:
-        """The run begins. `ranking` are the adapters, the most asked for first."""
+    def start(self, ranking: Sequence[int]) -> None:
+        """The replica begins. `ranking` are its adapters, the most asked for first."""
+        config = self._config
         for adapter in ranking[: config.top_k]:
             self.ask(adapter, TO_GPU)
         if config.bulk or config.regional:

@@ -54,6 +54,10 @@ class Withdrawals:
         """The replica is lost with its memory. Returns all of its requests by arrival, as they wait
         to go on elsewhere from the tokens that they had; the scheduler is good for nothing more."""
         scheduler = self._scheduler
+        for request, reason in self.pending.values():
+            if request.status == WAITING:  # preempted meanwhile
+                scheduler.forget(request)
+                self._fail(request, reason, now)
         running = list(scheduler.running.values())
         for request in running:
             if request.finish_step >= 0:
@@ -65,6 +69,10 @@ class Withdrawals:
         everyone = [*running, *scheduler.waiting_requests()]
         for request in everyone:
             request.adapter_state = request.prefix_nodes = None
+        for request, reason in self.pending.values():
+            if request.status == WAITING:
+                everyone.remove(request)
+                self._fail(request, reason, now)
         scheduler.preemptions += len(running)
         scheduler.outstanding = 0
         scheduler.memory.pool.release_all()

@@ -27,7 +27,8 @@ def gather_facts(
     deployment: Deployment, simulation: Simulation, wall_s: float, interrupted: bool
 ) -> RunFacts:
     """The facts of a run that has ended."""
-    replicas = simulation.replicas
+    fleet = simulation.fleet
+    replicas = fleet.lives
     schedulers = [replica.scheduler for replica in replicas]
     stats = [scheduler.tiers.stats for scheduler in schedulers]
     found = [sum(counts) for counts in zip(*(s.found for s in stats), strict=True)]
@@ -39,13 +40,21 @@ def gather_facts(
         events=simulation.arrived + sum(replica.events for replica in replicas),
         span_s=simulation.env.now,
         fleet=tuple(
-            PoolFacts(pool.gpu, pool.replicas, pool.tensor_parallel, gpu.usd_per_hour)
-            for pool, gpu in zip(deployment.scenario.fleet, deployment.gpus, strict=True)
+            PoolFacts(
+                pool.gpu,
+                pool.replicas,
+                pool.tensor_parallel,
+                gpu.usd_per_hour,
+                fleet.paid_s(index),
+            )
+            for index, (pool, gpu) in enumerate(
+                zip(deployment.scenario.fleet, deployment.gpus, strict=True)
+            )
         ),
         timing=_timing_facts(deployment, simulation.timings),
         memory=tuple(
-            _memory_facts(plan, scheduler.memory.pool)
-            for plan, scheduler in zip(simulation.plans, schedulers, strict=True)
+            _memory_facts(member.spec.plan, [life.scheduler.memory.pool for life in member.lives])
+            for member in fleet.members
         ),
         adapters=AdapterFacts(
             lookups=sum(s.lookups for s in stats),
@@ -77,6 +86,7 @@ def gather_facts(
         ),
         preemptions=sum(scheduler.preemptions for scheduler in schedulers),
         interrupted=interrupted,
+        versions=simulation.versions.facts(simulation.env.now),
     )
 
 
@@ -98,16 +108,17 @@ def _timing_facts(deployment: Deployment, timings: list[TimingModel]) -> TimingF
     )
 
 
-def _memory_facts(plan: MemoryPlan, pool: PagePool) -> MemoryFacts:
+def _memory_facts(plan: MemoryPlan, pools: list[PagePool]) -> MemoryFacts:
+    """The memory of one place in the fleet, of all replicas that were there one after another."""
     return MemoryFacts(
         page_bytes=plan.page_bytes,
         pool_pages=plan.pool_pages,
         weight_bytes=plan.weight_bytes,
         kv_capacity_tokens=plan.kv_capacity_tokens,
-        kv_pages_peak=pool.peak[KV],
-        adapter_pages_peak=pool.peak[ADAPTER],
-        prefix_pages_peak=pool.peak[PREFIX],
-        pages_allocated=pool.allocated_total,
-        pages_freed=pool.freed_total,
-        pages_held=sum(pool.held),
+        kv_pages_peak=max((pool.peak[KV] for pool in pools), default=0),
+        adapter_pages_peak=max((pool.peak[ADAPTER] for pool in pools), default=0),
+        prefix_pages_peak=max((pool.peak[PREFIX] for pool in pools), default=0),
+        pages_allocated=sum(pool.allocated_total for pool in pools),
+        pages_freed=sum(pool.freed_total for pool in pools),
+        pages_held=sum(sum(pool.held) for pool in pools),
     )

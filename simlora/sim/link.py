@@ -24,6 +24,7 @@ class Link:
         self.active = 0  # transfers begun and not done
         self._env = env
         self._on_done = on_done
+        self._closed = False
         self._rest: dict[int, tuple[Transfer, float]] = {}  # bytes left, as of _updated_s
         self._next_key = 0
         self._updated_s = 0.0
@@ -35,11 +36,18 @@ class Link:
         timeout = self._env.timeout(transfer.latency_s)
         timeout.callbacks.append(lambda _: self._join(transfer))
 
+    def close(self) -> None:
+        """What is under way is lost; nothing is heard of it any more."""
+        self._closed = True
+        self.active = 0
+
     def alone_s(self, transfer: Transfer) -> float:
         """Seconds the transfer would take on the idle link."""
         return transfer_s(transfer.latency_s, transfer.nbytes, self.bytes_per_s, transfer.finish_s)
 
     def _join(self, transfer: Transfer) -> None:
+        if self._closed:
+            return
         self._settle()
         self._rest[self._next_key] = (transfer, float(transfer.nbytes))
         self._next_key += 1
@@ -81,5 +89,7 @@ class Link:
         timeout.callbacks.append(lambda _: self._finish(transfer))
 
     def _finish(self, transfer: Transfer) -> None:
+        if self._closed:
+            return
         self.active -= 1
         self._on_done(transfer)

@@ -39,7 +39,7 @@ class ReplicaProcess:
         on_idle: Callable[[], None],
     ) -> None:
         self.scheduler = scheduler
-        self.idle = True
+        self._idle = True  # waits for something to come in, or for the alarm
         self.events = 0
         self.busy_s = 0.0
         self.running_s = 0.0  # integral of running requests over busy time
@@ -51,6 +51,9 @@ class ReplicaProcess:
         self._fails = fails
         self._on_idle = on_idle
         self._boundary: Event = env.event()  # what the process waits for
+        self._slowness = 1.0
+        self._alarm: Event | None = None  # at the time when the scheduler next wants a step
+        self._alarm_s = math.inf
         # The decode run in flight: steps planned (0: none), first step, growth, beginning.
         self._run_steps = 0
         self._run_shape = BatchShape()
@@ -58,6 +61,47 @@ class ReplicaProcess:
         self._run_growth_s = 0.0
         self._run_started_s = 0.0
         env.process(self._serve())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing happens here for any request until something comes in."""
+        return self._idle and (self._alarm is None or not self.scheduler.outstanding)
+
+    def give_up(self, request: Request, reason: str) -> None:
+        """A request that is here fails, at the next step boundary if it is running."""
+        self.scheduler.withdrawals.give_up(request, reason, self._env.now)
+        self._react()
+        if self.idle:
+            self._on_idle()
+
+    def slow_down(self, factor: float) -> None:
+        """From the next step boundary on, steps take `factor` times as long as they should."""
+        self._slowness = factor
+        if self._run_steps > 1:
+            self._end_run_early()
+
+    def leak(self, pages: int) -> None:
+        """The pool loses pages at the next step boundary."""
+        self.scheduler.leak.grow(pages)
+        self._react()
+
+    def lose(self) -> list[Request]:
+        """The replica is lost now, and the step in flight with it. Returns its requests, by
+        arrival, to go on elsewhere."""
+        if self._run_steps > 1 and (steps := self._steps_done()):
+            self._end_run(steps)
+        self.close()
+        return self.scheduler.withdrawals.evacuate(self._env.now)
+
+    def close(self) -> None:
+        """Nothing happens here any more."""
+        self._run_steps = 0
+        self._idle = True
+        self._alarm = None
+        self._boundary.callbacks.clear()
+        self.scheduler.tiers.outbox.clear()
+        for link in self.links:
+            link.close()
 
     def submit(self, request: Request, now: float) -> bool:
         """A request arrives at `now` (the present, but for rounding). False: it is turned away."""
@@ -84,14 +128,36 @@ class ReplicaProcess:
             self._send_transfers()
         if self._run_steps > 1:
             if scheduler.wants_step(self._env.now):
-                elapsed_s = self._env.now - self._run_started_s
-                steps = steps_until(elapsed_s, self._run_first_s, self._run_growth_s)
-                if steps < self._run_steps:
-                    self._run_steps = steps
-                    self._move_boundary(max(0.0, self._run_s(steps) - elapsed_s))
-        elif self.idle and scheduler.wants_step(self._env.now):
-            self.idle = False
+                self._end_run_early()
+        elif self._idle and scheduler.wants_step(self._env.now):
+            self._idle = False
             self._move_boundary(0.0)
+        if scheduler.wakes:
+            self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """React also when the scheduler says that time alone gives it something to do."""
+        now = self._env.now
+        at_s = self.scheduler.wake_at_s(now)
+        if now < at_s < self._alarm_s:
+            self._alarm_s = at_s
+            self._alarm = self._env.timeout(at_s - now)
+            self._alarm.callbacks.append(self._ring)
+
+    def _ring(self, alarm: Event) -> None:
+        if alarm is self._alarm:  # else one was set for an earlier time
+            self._alarm, self._alarm_s = None, math.inf
+            self._react()
+            if self.idle:
+                self._on_idle()
+
+    def _end_run_early(self) -> None:
+        """End the decode run in flight at its next step boundary."""
+        elapsed_s = self._env.now - self._run_started_s
+        steps = steps_until(elapsed_s, self._run_first_s, self._run_growth_s)
+        if steps < self._run_steps:
+            self._run_steps = steps
+            self._move_boundary(max(0.0, self._run_s(steps) - elapsed_s))
 
     def _move_boundary(self, delay_s: float) -> None:
         """Let the process wait for an event `delay_s` from now instead of the present one."""
@@ -115,8 +181,10 @@ class ReplicaProcess:
             plan = scheduler.schedule(env.now)
             if scheduler.tiers.outbox:
                 self._send_transfers()
+            if scheduler.wakes:
+                self._set_alarm()
             if plan is None:
-                self.idle = True
+                self._idle = True
                 self._boundary = env.event()
                 self._on_idle()
                 yield self._boundary
@@ -128,7 +196,7 @@ class ReplicaProcess:
             steps, shape = plan.steps, plan.timed
             if steps == 1:
                 load_s = self._blocking_load_s(plan) if plan.blocking_loads else 0.0
-                span_s = self._step_s(shape) + load_s
+                span_s = self._step_s(shape) + load_s + plan.stall_s
                 self._boundary = After(env, span_s, BOUNDARY)
                 yield self._boundary
                 self._count(1, span_s, len(scheduler.running))
@@ -137,14 +205,14 @@ class ReplicaProcess:
                 self._run_steps = steps
                 self._run_shape = shape
                 self._run_first_s = self._step_s(shape)
-                self._run_growth_s = timing.decode_growth_s(shape)
+                self._run_growth_s = self._slowness * timing.decode_growth_s(shape)
                 self._run_started_s = env.now
                 self._boundary = After(env, self._run_s(steps), BOUNDARY)
                 yield self._boundary
                 self._end_run(self._run_steps)
 
     def _step_s(self, shape: BatchShape) -> float:
-        step_s = self._timing.step(shape)
+        step_s = self._slowness * self._timing.step(shape)
         if not 0 < step_s < math.inf:
             raise UserError(
                 f"timing.profile: {type(self._timing).__name__} says that a step takes {step_s!r} "

@@ -12,23 +12,25 @@ from simpy.events import Event
 from simlora.errors import UserError
 from simlora.results.recorder import Recorder
 from simlora.scenario.deployment import Deployment
-from simlora.serving.gateway import Gateway
-from simlora.serving.memory import MemoryPlan, plan_memory
-from simlora.serving.replica_spec import ReplicaSpec
-from simlora.serving.request import REJECTED, Request
-from simlora.serving.retries import retry_delay_s
+from simlora.serving.memory import MemoryPlan
+from simlora.serving.placement import Placement
+from simlora.serving.request import Request
 from simlora.serving.routing import ROUTING
 from simlora.serving.scheduler import BatchScheduler
+from simlora.serving.versions import Versions
+from simlora.sim.autoscaling import Autoscaling
 from simlora.sim.events import GAUGES, After
-from simlora.sim.faults import LoadFaults
-from simlora.sim.foresight import future_of
+from simlora.sim.fleet import Fleet
+from simlora.sim.front_door import FrontDoor
+from simlora.sim.happenings import Happenings
 from simlora.sim.interrupts import interruptible
 from simlora.sim.prefetching import Prefetching
 from simlora.sim.replica import ReplicaProcess
 from simlora.timing import TimingModel, make_timing
-from simlora.timing.load_path import load_path
 from simlora.workload.blocks import Traffic
+from simlora.workload.demand import tenant_demand
 
+Finished = Callable[[Request, BatchScheduler], None]
 Progress = Callable[[float, int], None]  # simulated seconds, requests that have arrived
 
 
@@ -50,50 +52,53 @@ class Simulation:
         self.env = Environment()
         self.recorder = recorder
         self.arrived = 0
-        self.timings: list[TimingModel] = []
-        self.plans: list[MemoryPlan] = []  # one a replica
-        self.replicas: list[ReplicaProcess] = []
         self._deployment = deployment
         self._tier_of = [tenant.tier for tenant in deployment.tenants]
         self._traffic = traffic
         self._arrivals_over = False
-        self._held_back: dict[int, Request] = {}  # by the gateway, or on their way from it
         self._done: Event = self.env.event()
-        next_use = future_of(deployment, traffic)
-        for pool_index, pool in enumerate(scenario.fleet):
-            timing = timing_of(deployment, pool_index)
-            plan = plan_memory(deployment, pool_index)
-            path = load_path(deployment, pool_index, timing)
-            spec = ReplicaSpec(deployment, plan, path, traffic.prefix_block_tokens, next_use)
-            self.timings.append(timing)
-            for _ in range(pool.replicas):
-                self.plans.append(plan)
-                self.replicas.append(
-                    ReplicaProcess(
-                        self.env,
-                        BatchScheduler(
-                            spec, recorder.add_replica(), recorder.pending, len(self.replicas)
-                        ),
-                        timing,
-                        path.links_bytes_per_s,
-                        scenario.run.fast_forward,
-                        LoadFaults(deployment, len(self.replicas)).fails,
-                        self._stop_if_done,
-                    )
-                )
-        # The same for all pools: it is the profile's.
-        self._overhead_s = self.timings[0].request_overhead_s
-        self._schedulers = [replica.scheduler for replica in self.replicas]
-        self._gateway = Gateway(deployment, self.plans[0].max_model_len)
-        self._router = ROUTING.make(scenario.gateway.routing)
-        for scheduler in self._schedulers:
-            scheduler.listener = getattr(self._router, "finished", None)
-        self._clients = scenario.workload.clients
+        self.placement = Placement(
+            deployment,
+            tenant_demand(deployment) if scenario.gateway.placement == "bin_packed" else (),
+        )
+        router = ROUTING.make(scenario.gateway.routing)
+        self.fleet = Fleet(self.env, deployment, traffic, recorder, timing_of, self.placement)
+        self.fleet.on_idle = self._stop_if_done
+        self.versions = Versions(deployment)
+        self._learn: Finished | None = getattr(router, "finished", None)
+        self.fleet.finished = self._finished if self.versions.active else self._learn
+        self._door = FrontDoor(
+            self.env,
+            deployment,
+            self.fleet,
+            self.placement,
+            router,
+            recorder.pending,
+        )
+        self._door.on_quiet = self._stop_if_done
+        self._door.on_wait = self._find_replica
+        self._autoscaling = Autoscaling(self.env, deployment, self.fleet, self._held_for)
+        Happenings(self.env, deployment, self.fleet, self._door.lost)
+        self.fleet.on_up = self._came_up
         self._prefetching: Prefetching | None = None
         if scenario.adapters.prefetch.ahead:
-            self._prefetching = Prefetching(
-                self.env, deployment, traffic, self.replicas, self._router
-            )
+            self._prefetching = Prefetching(self.env, deployment, traffic, self.fleet, router)
+            self._door.on_sent = self._prefetching.requested
+
+    @property
+    def timings(self) -> list[TimingModel]:
+        """The timing model of each fleet entry."""
+        return self.fleet.timings
+
+    @property
+    def plans(self) -> list[MemoryPlan]:
+        """The memory of each place in the fleet."""
+        return self.fleet.plans
+
+    @property
+    def replicas(self) -> list[ReplicaProcess]:
+        """All replicas that there have been, by their place in the fleet."""
+        return self.fleet.lives
 
     def run(self, progress: Progress | None = None) -> bool:
         """Simulate to the end, or until Ctrl-C: then True is returned, and what is unfinished is
@@ -102,11 +107,9 @@ class Simulation:
         self.env.process(self._arrive(progress))
         with interruptible(self._end) as interruption:
             self.env.run(until=self._done)
-        for replica in self.replicas:
+        for replica in self.fleet.busy:
             self.recorder.pending.extend(replica.cut())
-        for request in self._held_back.values():
-            request.queue_s = self.env.now - request.arrival_s
-            self.recorder.pending.append(request)
+        self.recorder.pending.extend(self._door.cut())
         return interruption.asked
 
     # --- arrivals -----------------------------------------------------------------------
@@ -162,55 +165,42 @@ class Simulation:
 
     def _receive(self, request: Request) -> None:
         """A request arrives now."""
-        self._let_in(request, request.arrival_s)
-
-    def _let_in(self, request: Request, now: float) -> None:
-        """The gateway's decision about a request."""
-        wait_s = self._gateway.admit(request, now)
-        if wait_s < 0:
-            self._turn_away(request, now)
-        elif wait_s + self._overhead_s == 0:
-            self._dispatch(request, now)
-        else:
-            self._hold_back(request, wait_s + self._overhead_s, self._dispatch)
-
-    def _hold_back(
-        self, request: Request, wait_s: float, then: Callable[[Request, float], None]
-    ) -> None:
-        """Go on with a request after a while."""
-
-        def go_on(_: Event) -> None:
-            del self._held_back[request.index]
-            then(request, self.env.now)
-            self._stop_if_done()  # it may have been refused there
-
-        self._held_back[request.index] = request
-        self.env.timeout(wait_s).callbacks.append(go_on)
-
-    def _turn_away(self, request: Request, now: float) -> None:
-        """A request is refused: its client asks again, or gives up."""
-        delay_s = retry_delay_s(self._clients, request)
-        if delay_s is None:
-            request.status = REJECTED
-            request.finish_s = now
-            self.recorder.pending.append(request)
+        now = request.arrival_s
+        if not self.versions.active:
+            self._door.receive(request, now)
             return
-        request.attempts += 1
-        request.reason, request.retry_after_s = "", -1.0
-        self._hold_back(request, delay_s, self._let_in)
+        copy = self.versions.shadow_of(request, now)
+        self.versions.assign(request, now)
+        self._door.receive(request, now)
+        if copy is not None:
+            self._door.dispatch(copy, now)
 
-    def _dispatch(self, request: Request, now: float) -> None:
-        replica = self._router.choose(request, self._schedulers)
-        if not 0 <= replica < len(self.replicas):
-            raise UserError(
-                f"gateway.routing: {self._deployment.scenario.gateway.routing} chose replica "
-                f"{replica!r}; allowed are 0 to {len(self.replicas) - 1}"
-            )
-        request.replica = replica
-        if not self.replicas[replica].submit(request, now):
-            self._turn_away(request, now)
-        if self._prefetching is not None and request.adapter >= 0:
-            self._prefetching.requested(replica, request.adapter)
+    def _finished(self, request: Request, scheduler: BatchScheduler) -> None:
+        """A request has ended on a replica: tell those who learn from it."""
+        if self._learn is not None:
+            self._learn(request, scheduler)
+        self.versions.finished(request, self.env.now)
+
+    def _came_up(self, number: int) -> None:
+        """A replica has come up during the run."""
+        if self._prefetching is not None:
+            self._prefetching.came_up(number)
+        self._door.house()
+
+    def _held_for(self, pool: int) -> int:
+        """Requests that wait for a replica of a pool to come up."""
+        homeless = self._door.homeless.values()
+        return sum(pool in self._pools_of(request) for request in homeless)
+
+    def _pools_of(self, request: Request) -> set[int]:
+        """The fleet entries that may serve a request."""
+        choices = self.placement.choices(request.tenant, request.adapter)
+        return {self.placement.pool_of(number) for numbers in choices for number in numbers}
+
+    def _find_replica(self, request: Request) -> None:
+        """No replica is up for a request: one may be to be started, wherever it prefers."""
+        for pool in sorted(self._pools_of(request)):
+            self._autoscaling.look(pool)
 
     # --- the end ------------------------------------------------------------------------
 
@@ -221,21 +211,22 @@ class Simulation:
 
     def _stop_if_done(self) -> None:
         """End the run once nothing is left to do."""
-        if not self._arrivals_over or self._held_back or self._done.triggered:
+        if not self._arrivals_over or not self._door.empty or self._done.triggered:
             return
-        if not all(replica.idle for replica in self.replicas):
+        replicas = self.fleet.busy
+        if not all(replica.idle for replica in replicas):
             return
-        if not any(scheduler.outstanding for scheduler in self._schedulers):
+        waiting = [replica.scheduler.outstanding for replica in replicas]
+        if not any(waiting):
             self._done.succeed()
-        elif not any(link.active for replica in self.replicas for link in replica.links):
-            waiting = [scheduler.outstanding for scheduler in self._schedulers]
+        elif not any(link.active for replica in replicas for link in replica.links):
             raise RuntimeError(f"nothing happens any more, but requests wait: {waiting}")
 
     def _read_gauges(self) -> Generator[Event, None, None]:
         env, recorder = self.env, self.recorder
         while True:
-            for index, replica in enumerate(self.replicas):
-                recorder.sample(env.now, index, *replica.gauges())
+            for number in range(len(self.fleet.members)):
+                recorder.sample(env.now, number, *self.fleet.gauges(number))
             self._flush_if_full()
             interval_s = recorder.sample_interval_s
             next_s = (int(env.now / interval_s + 1e-6) + 1) * interval_s

@@ -47,7 +47,7 @@ class ClientSimulation(Simulation):
             self.env.process(self._watch())
 
     def _receive(self, request: Request) -> None:
-        if self._cap is not None and sum(s.waiting for s in self._schedulers) >= self._cap:
+        if self._cap is not None and sum(replica.scheduler.waiting for replica in self.replicas) >= self._cap:
             if self.capped_since_s is None:
                 self.capped_since_s = request.arrival_s
                 self._on_cap()
@@ -60,7 +60,7 @@ class ClientSimulation(Simulation):
             yield self.env.timeout(CHECK_S)
             if self.capped_since_s is None:
                 continue
-            running.append(sum(len(scheduler.running) for scheduler in self._schedulers))
+            running.append(sum(len(replica.scheduler.running) for replica in self.replicas))
             if len(running) == SAMPLES and _steady(list(running)):
                 if not self._done.triggered:
                     self._done.succeed()

@@ -36,7 +36,7 @@ def in_gb(adapters: float) -> float:
 
 def most_hot(finished: Finished) -> int:
     """The most adapters that any sample saw in GPU memory."""
-    return int(max(gauges[-1] for gauges in finished.collector.gauges))
+    return int(max(gauges[8] for gauges in finished.collector.gauges))
 
 
 # --- by bytes ------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_hot_adapters_become_fewer_when_fewer_are_asked_for() -> None:
     of = scenario(hot={"adaptive": {"max_adapters": 3, "window_s": 10.0}})
     asks = [Ask(0.0, 0), Ask(1.0, 1), Ask(2.0, 2), Ask(3.0, 0), Ask(30.0, 3), Ask(31.0, 3)]
     finished = run(of, asks)
-    hot = {gauges[0]: gauges[-1] for gauges in finished.collector.gauges}
+    hot = {gauges[0]: gauges[8] for gauges in finished.collector.gauges}
     assert (hot[0.5], hot[1.5], hot[2.5], hot[29.0], hot[30.5]) == (1, 2, 3, 3, 1)
     assert stats(finished).evictions == 3
     assert sources(finished) == ["warm"] * 3 + ["hot", "warm", "hot"]
