@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from simlora.cli.cores import cores
 from simlora.cli.errors import INTERRUPTED
 from simlora.cli.progress import counting
 from simlora.errors import UserError
@@ -73,7 +73,7 @@ def compare(
     runs = len(variants) * planning.replications_of(variants, replications)
     with counting(runs) as progress:
         compared = planning.compare_variants(
-            variants, replications, seed=seed, jobs=jobs or _cores(), progress=progress
+            variants, replications, seed=seed, jobs=jobs or cores(), progress=progress
         )
     keys = [text.partition("=")[0].strip() for text in variations]
     _print(compared, ", ".join(key.rpartition(".")[2] for key in keys) or "scenario", as_json)
@@ -82,7 +82,7 @@ def compare(
     if out is not None and compared.runs:
         from simlora.report.comparison import write_comparison
 
-        for written in write_comparison(compared, out, jobs or _cores()):
+        for written in write_comparison(compared, out, jobs or cores()):
             click.echo(f"wrote {written}", err=True)
     return INTERRUPTED if compared.interrupted else 0
 
@@ -118,9 +118,3 @@ def _print(compared: Comparison, heading: str, as_json: bool) -> None:
 
     console = Console()
     console.print(comparison_tables(compared, heading, console.width))
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

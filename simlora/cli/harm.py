@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from simlora.cli.cores import cores
 from simlora.cli.progress import counting
 from simlora.errors import UserError
 from simlora.scenario.loading import load_scenario, parse_setting, with_place
@@ -63,7 +63,7 @@ def harm(
     with counting(2 * (replications or loaded.run.replications)) as progress:
         try:
             found = planning.harm(
-                loaded, tenant, replications, jobs=jobs or _cores(), progress=progress
+                loaded, tenant, replications, jobs=jobs or cores(), progress=progress
             )
         except UserError as error:
             raise with_place(error, scenario, overrides) from None
@@ -101,9 +101,3 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
         }
         for record in rows.to_dict("records")
     ]
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -17,6 +17,7 @@ _COMMANDS = {
     "run": "Simulate a scenario, print a summary and write a result directory.",
     "compare": "Compare scenarios on the same requests, and tell which differences are real.",
     "harm": "Tell which tenants one tenant hurts: simulate with and without its requests.",
+    "isolation": "Tell what sharing prefix caches leaks, and what isolating them costs.",
     "trace": "Make, import and look at traces.",
     "calibrate": "Fit a timing profile to measurements of a server.",
     "validate": "Judge predictions against measurements of real servers.",

@@ -10,6 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from simlora.report.fairness_words import budget, indexes, longest_wait
+from simlora.report.fleet_words import fleet_words, is_mixed, price_words, rented_words
+from simlora.report.refusals import refusal_heads, refusal_rows
+from simlora.report.version_words import HEADS, rollouts, version_rows
 from simlora.report.words import (
     counted,
     duration,
@@ -30,6 +33,10 @@ def summary_table(summary: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_totals(summary), Text(""), _tiers(summary)]
     if any(tier["sla"] for tier in summary["tiers"].values()):
         parts += [Text(""), _promises(summary)]
+    if refusal_rows(summary):
+        parts += [Text(""), _refusals(summary)]
+    if summary.get("versions"):
+        parts += [Text(""), _versions(summary), *map(Text, rollouts(summary))]
     return Group(*parts)
 
 
@@ -83,9 +90,13 @@ def _totals(summary: dict[str, Any]) -> Table:
             table.add_row(head, Text(told))
     table.add_row(
         "cost",
-        f"{usd(cost['gpu_usd_per_hour'])} an hour for {counted(cost['gpus'], 'GPU')}, "
+        f"{price_words(cost)}, "
         f"{usd(cost['usd_per_million_output_tokens'])} per million output tokens",
     )
+    if rented_words(summary):
+        table.add_row("replicas", rented_words(summary))
+    if is_mixed(simulation):
+        table.add_row("fleet", Text(fleet_words(simulation)))
     if simulation["timing"]["profile"] != "roofline":
         table.add_row("timing", Text(timing_basis(simulation["timing"])))
     table.add_row(
@@ -141,6 +152,25 @@ def _promises(summary: dict[str, Any]) -> Table:
             spent = [budget(tier, bound)] if spending else []
             table.add_row(Text(name), asked, measured, Text(verdict, style=colour), *spent)
         table.add_row(Text(name), "requests within every bound", share(tier["sla_attainment"]), "")
+    return table
+
+
+def _refusals(summary: dict[str, Any]) -> Table:
+    first, *heads = refusal_heads(summary)
+    table = _plain_table(first)
+    for head in heads:
+        table.add_column(Text(head), justify="right")
+    for name, *counts in refusal_rows(summary):
+        table.add_row(Text(name), *counts)
+    return table
+
+
+def _versions(summary: dict[str, Any]) -> Table:
+    table = _plain_table(HEADS[0])
+    for head in HEADS[1:]:
+        table.add_column(head.replace(" ", "\n"), justify="right", no_wrap=True)
+    for name, *figures in version_rows(summary):
+        table.add_row(Text(name), *figures)
     return table
 
 

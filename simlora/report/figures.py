@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from simlora.report.gauges import fleet_gauges
+from simlora.report.gauges import fleet_gauges, pool_gb
+from simlora.report.marks import mark_happenings
 from simlora.report.style import (
     BLUE,
     CYAN,
@@ -142,13 +143,14 @@ def load_over_time(result: Result) -> Figure:
     tokens.set_ylim(bottom=0)
     for axes in (*gauges, tokens):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    mark_happenings(result.summary, [*gauges, tokens], unit)
     return figure
 
 
 def memory_over_time(result: Result) -> Figure:
     """The page pools by owner, summed over replicas."""
-    times, fleet, span_s = fleet_gauges(result)
-    gb_per_page = (result.summary["memory"]["page_bytes"] or 0) / 1e9
+    times, _, span_s = fleet_gauges(result)
+    held_gb = pool_gb(result)
     figure = new_figure(2.8)
     axes = figure.subplots()
     unit = time_axis(axes, span_s)
@@ -158,7 +160,7 @@ def memory_over_time(result: Result) -> Figure:
         ("prefix_pages", "cached prefixes", CYAN),
         ("free_pages", "free", GREY),
     )
-    shown = [_thinned(times, fleet[column] * gb_per_page)[:2] for column, _, _ in owners]
+    shown = [_thinned(times, held_gb[column])[:2] for column, _, _ in owners]
     centre = shown[0][0]
     stacks = axes.stackplot(
         centre / unit,
@@ -172,6 +174,7 @@ def memory_over_time(result: Result) -> Figure:
     axes.set_title("page pool by owner")
     axes.set_ylim(bottom=0)
     legend(axes)
+    mark_happenings(result.summary, [axes], unit)
     return figure
 
 
@@ -211,6 +214,7 @@ def adapters(result: Result) -> Figure:
     count_axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     lines = [*ratio.get_lines(), *count_axes.get_lines()]
     legend(ratio, handles=lines)
+    mark_happenings(result.summary, [ratio], unit)
     return figure
 
 

@@ -37,6 +37,22 @@ def fleet_gauges(result: Result) -> tuple[np.ndarray, dict[str, np.ndarray], flo
     return times, columns, float(result.summary["simulation"]["span_s"])
 
 
+def pool_gb(result: Result) -> dict[str, np.ndarray]:
+    """What each owner holds of the page pools at each instant, in GB summed over replicas: the
+    columns of pages. Replicas of different models have pages of different sizes."""
+    timeline, memory = result.timeline, result.summary["memory"]
+    of_replica = np.array(
+        [each.get("page_bytes", memory["page_bytes"]) for each in memory["replicas"]], dtype=float
+    )
+    page_gb = of_replica[timeline["replica"].to_numpy(int)] / 1e9
+    times, instant = np.unique(timeline["time_s"].to_numpy(), return_inverse=True)
+    return {
+        name: np.bincount(instant, timeline[name].to_numpy() * page_gb, len(times))
+        for name in timeline.columns
+        if name.endswith("_pages")
+    }
+
+
 def pressure(result: Result) -> Pressure:
     """What the timeline tells about the requests that waited."""
     timeline = result.timeline
@@ -46,7 +62,9 @@ def pressure(result: Result) -> Pressure:
     pages = np.maximum(pools, 1)[timeline["replica"].to_numpy(int)]
     kv, adapters = timeline["kv_pages"].to_numpy(), timeline["adapter_pages"].to_numpy()
     running = timeline["running"].to_numpy()
-    filled = float(np.max(1 - timeline["free_pages"].to_numpy() / pages))
+    up = timeline["up"].to_numpy() if "up" in timeline else np.ones(len(timeline))
+    taken = up - timeline["free_pages"].to_numpy() / pages  # no replica, no pool: nothing taken
+    filled = float(np.max(taken))
     weights = timeline["waiting"].to_numpy(float)
     if not weights.sum():
         return Pressure(filled)

@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simlora.errors import UserError
+from simlora.report.asked import Asked, read_asked, told_over_time
 from simlora.report.fairness_words import budget_left, fairness_rows
+from simlora.report.fleet_words import fleet_words, price_words
+from simlora.report.happenings_table import HEADS as HAPPENING_HEADS
+from simlora.report.happenings_table import happening_rows
+from simlora.report.interruptions import interruptions_sentence
+from simlora.report.lead import lead
 from simlora.report.limits import what_limits
 from simlora.report.page import page
+from simlora.report.refusals import refusal_heads, refusal_rows
+from simlora.report.version_words import HEADS, rollouts, version_rows
 from simlora.report.words import (
     counted,
     duration,
@@ -58,6 +66,7 @@ _ORDER_CAPTION = (
     "Tenants from the worst to the best. Where they are many, a curve is a tier's tenants, in each "
     "panel in an order of its own."
 )
+_HAPPENINGS = "Figures are of the requests that arrived while it lasted."
 _FAIRNESS = (
     "Jain's index is 1 if all tenants fared alike, and 1/n if one of n got everything. Of service: "
     "the share of its demand that a tenant was given, in tokens, output tokens counted twice. Of "
@@ -99,17 +108,22 @@ def write_reports(results: Sequence[Result], out: Path) -> Path:
 
 def _run(result: Result, salt: str) -> str:
     summary = result.summary
+    asked = read_asked(result) if told_over_time(result) else None
     return "\n".join(
         (
             _header(summary),
+            *(f"<p>{_unbroken(escape(text))}</p>" for text in lead(summary)),
             _tiles(summary),
+            _happenings(result, asked),
             "<h2>What limits this fleet</h2>",
-            *(f"<p>{_unbroken(escape(text))}</p>" for text in what_limits(result)),
+            *(f"<p>{_unbroken(escape(text))}</p>" for text in what_limits(result, asked)),
             "<h2>Tiers and their promises</h2>",
             _tier_table(summary),
             _promise_table(summary),
+            _refusals(summary),
             _fairness(summary),
-            _figures(result, salt),
+            _versions(summary),
+            _figures(result, asked, salt),
             _assumptions(result),
             _provenance(summary),
         )
@@ -123,20 +137,10 @@ def _unbroken(text: str) -> str:
 
 def _header(summary: dict[str, Any]) -> str:
     simulation = summary["simulation"]
-    fleet = " + ".join(
-        f"{pool['replicas']} × {escape(pool['gpu'])}"
-        + (
-            f" (× {pool['tensor_parallel']}, tensor parallel)"
-            if pool["tensor_parallel"] > 1
-            else ""
-        )
-        for pool in simulation["fleet"]
-    )
-    weights = "" if simulation["weights"] == "bf16" else f" in {simulation['weights']}"
     interrupted = " <b>The run was interrupted.</b>" if simulation["interrupted"] else ""
     return (
-        f"<h1>{escape(summary['name'])}</h1>\n<p class=soft>{escape(simulation['model'])}{weights} "
-        f"on {fleet}, {duration(simulation['span_s'])} simulated.{interrupted}</p>"
+        f"<h1>{escape(summary['name'])}</h1>\n<p class=soft>{escape(fleet_words(simulation))}, "
+        f"{duration(simulation['span_s'])} simulated.{interrupted}</p>"
     )
 
 
@@ -168,7 +172,7 @@ def _tiles(summary: dict[str, Any]) -> str:
         (
             "A million output tokens",
             usd(cost["usd_per_million_output_tokens"]),
-            f"{usd(cost['gpu_usd_per_hour'])} an hour for {counted(cost['gpus'], 'GPU')}",
+            price_words(cost),
         ),
     )
     inner = "".join(
@@ -260,6 +264,35 @@ def _fairness(summary: dict[str, Any]) -> str:
     return f"<h2>Fairness between tenants</h2>\n{table}\n<p class=soft>{_FAIRNESS}</p>"
 
 
+def _happenings(result: Result, asked: Asked | None) -> str:
+    """Scripted events and bursts, and what came of them; nothing without any."""
+    rows = happening_rows(result, asked) if asked is not None else []
+    if asked is None or not rows:
+        return ""
+    told = " ".join(filter(None, (_HAPPENINGS, interruptions_sentence(result.summary, asked))))
+    cells = [tuple(map(escape, row)) for row in rows]
+    table = _table("happenings", HAPPENING_HEADS, cells)
+    return f"<h2>What happened</h2>\n{table}\n<p class=soft>{told}</p>"
+
+
+def _refusals(summary: dict[str, Any]) -> str:
+    """Who was turned away or failed, and why; nothing where nobody was."""
+    rows = [tuple(map(escape, row)) for row in refusal_rows(summary)]
+    if not rows:
+        return ""
+    heads = [escape(head).replace("\n", "<br>") for head in refusal_heads(summary)]
+    return f"<h2>Turned away or failed</h2>\n{_table('refusals', heads, rows)}"
+
+
+def _versions(summary: dict[str, Any]) -> str:
+    """How each version of an adapter fared; nothing without rollouts."""
+    told = "".join(f"<p>{_unbroken(escape(text))}.</p>" for text in rollouts(summary))
+    rows = [tuple(map(escape, row)) for row in version_rows(summary)]
+    if not told:
+        return ""
+    return f"<h2>Versions of adapters</h2>\n{_table('versions', HEADS, rows)}\n{told}"
+
+
 def _table(kind: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Cells are HTML already."""
     head = "".join(f"<th>{name}</th>" for name in heads)
@@ -272,14 +305,16 @@ def _table(kind: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> st
     )
 
 
-def _figures(result: Result, salt: str) -> str:
+def _figures(result: Result, asked: Asked | None, salt: str) -> str:
     """All figures that have something to show."""
     from simlora.report import figures, style, tenant_figures
+    from simlora.report.over_time import figures_over_time
 
     chosen: list[tuple[str, str, Callable[[Result], Figure]]] = []
     if result.summary["requests"]["completed"]:
         chosen.append(("Latency by tier", _LATENCY_CAPTION, figures.latency_by_tier))
         chosen.append(("Where the time goes", _PHASES_CAPTION, figures.phases_by_tier))
+        chosen += figures_over_time(result, asked) if asked is not None else []
     if len(result.timeline):
         chosen.append(("Load over time", _LOAD_CAPTION, figures.load_over_time))
         chosen.append(("Memory over time", _MEMORY_CAPTION, figures.memory_over_time))

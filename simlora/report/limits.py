@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from simlora.report.asked import Asked
 from simlora.report.fairness_words import budget
 from simlora.report.gauges import Pressure, pressure
+from simlora.report.interruptions import preemptions_for_memory
 from simlora.report.words import counted, duration, lost, promise, share
 from simlora.results.result import Result
 
@@ -17,14 +19,20 @@ _PHASES = {
 }
 
 
-def what_limits(result: Result) -> list[str]:
-    """Paragraphs: the verdict, the evidence for it, and which promises were missed and why."""
+def what_limits(result: Result, asked: Asked | None = None) -> list[str]:
+    """Paragraphs: the verdict, the evidence for it, and which promises were missed and why.
+    `asked`: without it, no preemption is put down to the loss of a replica."""
     summary = result.summary
     requests = summary["requests"]
     if not requests["completed"] or summary["latency"]["e2e_s"]["mean"] is None:
         return ["No request completed, so there is nothing to tell about what limits this fleet."]
     found = pressure(result)
-    paragraphs = [_verdict(summary, found), _evidence(summary, found)]
+    preemptions = summary["batch"]["preemptions"]
+    if asked is not None:
+        preemptions = preemptions_for_memory(summary, asked)
+    if preemptions <= 0.005 * requests["completed"]:
+        preemptions = 0
+    paragraphs = [_verdict(summary, found, preemptions), _evidence(summary, found)]
     if lost(requests):
         paragraphs.append(
             f"Of {requests['offered']:,} requests, {lost(requests)}. "
@@ -34,17 +42,16 @@ def what_limits(result: Result) -> list[str]:
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
-def _verdict(summary: dict[str, Any], found: Pressure) -> str:
+def _verdict(summary: dict[str, Any], found: Pressure, preemptions: int) -> str:
     latency = summary["latency"]
     ttft = latency["ttft_s"]["mean"] or 1e-12
     queue_s = latency["queue_s"]["mean"]
     queue, adapter = queue_s / ttft, latency["adapter_wait_s"]["mean"] / ttft
     # Whoever arrives during a step waits for its end, on an idle fleet too.
     queued = queue > _MANY and queue_s > 3 * (summary["batch"]["mean_step_s"] or 0.0)
-    preempted = summary["batch"]["preemptions"] > 0.005 * summary["requests"]["completed"]
-    if not found.backlog and not preempted and not queued and adapter < _MANY:
+    if not found.backlog and not preemptions and not queued and adapter < _MANY:
         return _unlimited(summary)
-    limit = _resource(summary, found, queue, adapter, preempted)
+    limit = _resource(summary, found, queue, adapter, preemptions)
     if not found.backlog:
         return limit
     return (
@@ -67,9 +74,9 @@ def _unlimited(summary: dict[str, Any]) -> str:
 
 
 def _resource(
-    summary: dict[str, Any], found: Pressure, queue: float, adapter: float, preempted: bool
+    summary: dict[str, Any], found: Pressure, queue: float, adapter: float, preemptions: int
 ) -> str:
-    adapters, preemptions = summary["adapters"], summary["batch"]["preemptions"]
+    adapters = summary["adapters"]
     evicting = adapters["evictions"] > 0.5 * adapters["loads"]
     if adapter > _MANY and adapter >= queue and evicting:
         return (
@@ -84,8 +91,8 @@ def _resource(
             "else. Adapters closer to the GPU (more host memory, a faster disk or store) would "
             "help" + ("." if adapters["evictions"] else "; every load was an adapter's first use.")
         )
-    if preempted or found.kv_full > 0.5 or (found.pool_full > 0.5 and evicting):
-        threw = f": {counted(preemptions, 'preemption')} threw work away" if preempted else ""
+    if preemptions or found.kv_full > 0.5 or (found.pool_full > 0.5 and evicting):
+        threw = f": {counted(preemptions, 'preemption')} threw work away" if preemptions else ""
         return (
             f"GPU memory is the limit{threw or ', full while requests waited'}. "
             "More or larger GPUs, fewer adapters held hot or quantized weights would help."

@@ -19,6 +19,16 @@ def tick(seconds: float) -> str:
     return f"{value:.4g} {unit}" if value else "0"
 
 
+def moment(seconds: float) -> str:
+    """A time of the run's clock: `45 s`, `10 min 50 s`, `26 h 5 min`."""
+    if seconds < 600:
+        return tick(seconds)
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 180:
+        return f"{minutes} min" + (f" {rest} s" if rest else "")
+    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+
+
 def number(value: float | None, unit: str = "") -> str:
     """Three digits, or all digits before the point, with thousands separated."""
     return "—" if value is None else (_three_digits(value) if value else "0") + unit

@@ -12,6 +12,7 @@ import numpy as np
 from simlora.results import files
 from simlora.results.arrays import Bools, Floats, Indexes
 from simlora.results.columns import RequestColumns, columnize
+from simlora.results.reasons import Reasons
 from simlora.results.requests_file import RequestsFile
 from simlora.results.result import Result
 from simlora.results.schema import RunFacts
@@ -21,6 +22,7 @@ from simlora.results.summary import Totals, build_summary, fleet_usd, to_json
 from simlora.results.tenants import TenantStatistics
 from simlora.results.tiers import STATUSES, TierStatistics
 from simlora.results.timeline import Timeline
+from simlora.results.versions import VersionStatistics
 from simlora.serving.request import STATUS_NAMES, Request
 
 if TYPE_CHECKING:
@@ -49,7 +51,9 @@ class Recorder:
         self._totals = dict.fromkeys(STATUSES, 0)
         self._retries = 0
         self._tiers = TierStatistics(len(deployment.tiers))
+        self._reasons = Reasons(len(deployment.tiers))
         self._tenants = TenantStatistics(len(deployment.tenants))
+        self._versions = VersionStatistics(deployment)
         self._timeline = Timeline(sum(pool.replicas for pool in deployment.scenario.fleet))
         self._unfinished: list[_Unfinished] = []
         self._requests_file = RequestsFile(
@@ -57,6 +61,7 @@ class Recorder:
             [tenant.name for tenant in deployment.tenants],
             [adapter.name for adapter in deployment.adapters],
             deployment.tier_names,
+            self._versions if self._versions.any else None,
         )
 
     @property
@@ -80,9 +85,10 @@ class Recorder:
         adapter_pages: int,
         free_pages: int,
         hot_adapters: int,
+        up: int = 1,
     ) -> None:
-        """One replica's gauges at an instant. `kv_pages` are those of running requests,
-        `prefix_pages` those that only the prefix cache holds on to."""
+        """One replica's gauges at an instant; `up` is 1 while it serves requests. `kv_pages` are
+        those of running requests, `prefix_pages` those that only the prefix cache holds on to."""
         self._timeline.sample(
             (
                 time_s,
@@ -94,6 +100,7 @@ class Recorder:
                 adapter_pages,
                 free_pages,
                 hot_adapters,
+                up,
             )
         )
 
@@ -101,7 +108,7 @@ class Recorder:
         """Move `pending` to the statistics and, as one row group, to `requests.parquet`; empty the
         step logs. The lists are emptied in place."""
         if self.pending:
-            self._add(columnize(self.pending))
+            self._add(columnize(self._asked_for()))
             self.pending.clear()
         for log in self.steps:
             self._tiers.add_tokens(log.drain())
@@ -135,14 +142,25 @@ class Recorder:
             facts,
             Totals(**self._totals),
             self._tiers,
+            self._reasons,
             self._tenants,
+            self._versions,
             tenant_tier,
             self._retries,
+            self._timeline.replicas_up(),
             self._warmup_s,
         )
         path = self._directory / files.SUMMARY
         path.write_text(to_json(summary), encoding="utf-8", newline="\n")
         return Result(self._directory, summary, owner)
+
+    def _asked_for(self) -> list[Request]:
+        """`pending` without copies sent to versions on trial, which count for these alone."""
+        if not self._versions.any:
+            return self.pending
+        copies = columnize([request for request in self.pending if request.shadow])
+        self._versions.add(copies, copies.arrival_s >= self._warmup_s, copies=True)
+        return [request for request in self.pending if not request.shadow]
 
     def _add(self, columns: RequestColumns) -> None:
         by_status = np.bincount(columns.status, minlength=len(STATUS_NAMES))
@@ -153,7 +171,10 @@ class Recorder:
         late = self._promises.late(columns)
         kept = columns.completed & ~np.logical_or.reduce(list(late.values()))
         self._tiers.add(columns, measured, kept, late)
+        self._reasons.add(columns, measured)
         self._tenants.add(columns, measured, kept)
+        if self._versions.any:
+            self._versions.add(columns, measured)
         self._timeline.add(columns)
         self._requests_file.write(columns)
         unfinished = measured & np.isin(columns.status, STATUSES["unfinished"])

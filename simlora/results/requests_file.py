@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from simlora.results.arrow import coded, numbers, strings
 from simlora.results.columns import RequestColumns
+from simlora.results.versions import VersionStatistics
 from simlora.serving.request import SOURCE_NAMES, STATUS_NAMES
 
 _WHOLE_DICTIONARY = 4096  # names beyond it: each row group carries only those it uses
@@ -50,7 +51,8 @@ SCHEMA = pa.schema(
 
 class RequestsFile:
     """The open file. Rows come in the order of the end of requests; null is "there was none":
-    no adapter, session, replica or reason, or an instant that never came."""
+    no adapter, session, replica or reason, or an instant that never came. With `versions` a last
+    column names the version of the adapter that a request was assigned."""
 
     def __init__(
         self,
@@ -58,8 +60,16 @@ class RequestsFile:
         tenants: Sequence[str],
         adapters: Sequence[str],
         tiers: Sequence[str],
+        versions: VersionStatistics | None = None,
     ) -> None:
         self._names = {"tenant": tenants, "adapter": adapters, "tier": tiers}
+        self._schema, self._versions = SCHEMA, versions
+        if versions is not None:
+            self._schema = SCHEMA.append(pa.field("version", _NAME))
+            names = list(dict.fromkeys(versions.names()))
+            codes = [names.index(name) for name in versions.names()]
+            self._version_names = strings(names)
+            self._version_codes = np.array([*codes, -1])  # the last: an adapter without versions
         self._dictionaries = {
             name: strings(names)
             for name, names in self._names.items()
@@ -72,9 +82,11 @@ class RequestsFile:
         self._sources = strings(SOURCE_NAMES)
         self._writer = pq.ParquetWriter(
             path,
-            SCHEMA,
+            self._schema,
             compression="snappy",
-            use_dictionary=[field.name for field in SCHEMA if pa.types.is_dictionary(field.type)],
+            use_dictionary=[
+                field.name for field in self._schema if pa.types.is_dictionary(field.type)
+            ],
         )
 
     def write(self, columns: RequestColumns) -> None:
@@ -88,6 +100,9 @@ class RequestsFile:
             "reason": _reasons(columns.reasons),
             "adapter_source": coded(columns.adapter_source, self._sources),
         }
+        if self._versions is not None:
+            cells = self._versions.cell_of[columns.adapter]
+            arrays["version"] = coded(self._version_codes[cells], self._version_names)
         for field in SCHEMA:
             if field.name in arrays:
                 continue
@@ -99,7 +114,9 @@ class RequestsFile:
                 missing = np.isnan(values)
             arrays[field.name] = numbers(values, missing)
         self._writer.write_table(
-            pa.Table.from_arrays([arrays[name] for name in SCHEMA.names], schema=SCHEMA),
+            pa.Table.from_arrays(
+                [arrays[name] for name in self._schema.names], schema=self._schema
+            ),
             row_group_size=max(len(columns), 1),
         )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from simlora.serving.versions import VersionFacts
+
 
 @dataclass(frozen=True, slots=True)
 class AdapterFacts:
@@ -75,12 +77,14 @@ class BatchFacts:
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """One pool of the fleet, with the price that was in force."""
+    """One pool of the fleet, with the price that was in force. `replica_s`: the seconds that its
+    replicas were rented, added up."""
 
     gpu: str
     replicas: int
     tensor_parallel: int
     usd_per_gpu_hour: float
+    replica_s: float
 
     @property
     def gpus(self) -> int:
@@ -121,3 +125,4 @@ class RunFacts:
     batch: BatchFacts = BatchFacts()
     preemptions: int = 0
     interrupted: bool = False
+    versions: tuple[VersionFacts, ...] = ()

@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 from simlora.results.arrays import Ints
 from simlora.results.budget import error_budget
 from simlora.results.fairness import fairness
+from simlora.results.reasons import Reasons
 from simlora.results.schema import RunFacts
+from simlora.results.script import script
 from simlora.results.statistics import RELATIVE_ERROR, Distribution
 from simlora.results.tenants import TenantStatistics
 from simlora.results.tiers import METRICS, PERCENTILES, STATUSES, TierStatistics
+from simlora.results.versions import VersionStatistics
+from simlora.scenario.eligibility import pool_names
 
 if TYPE_CHECKING:
     from simlora.scenario.deployment import Deployment
     from simlora.scenario.schema import Tier
 
-_MONTH_H = 720.0
+MONTH_H = 720.0  # hours that a price of a month is for
 _LATE_SHARE = 0.01  # of requests, that the promise of a p99 lets be late
 _PROMISED_METRICS = {"ttft_p99_s": "ttft_s", "tpot_p99_s": "tpot_s", "e2e_p99_s": "e2e_s"}
 
@@ -44,9 +48,12 @@ def build_summary(
     facts: RunFacts,
     totals: Totals,
     tiers: TierStatistics,
+    reasons: Reasons,
     tenants: TenantStatistics,
+    versions: VersionStatistics,
     tenant_tier: Ints,
     retries: int,
+    replicas_up: Ints,
     warmup_s: float,
 ) -> dict[str, Any]:
     """The summary as nested dicts of plain values; None where there is no figure (never NaN).
@@ -56,13 +63,18 @@ def build_summary(
     arrived after the warm-up, over the time after it. Tokens of throughput are those of completed
     requests; `base_model_token_share` is, of the output tokens of those that asked for an adapter,
     what the base model gave in its place.
+
+    Where there were any, `events` and `bursts` are the scenario's; `replicas_up`, at the instants
+    of the timeline, is told where it changed.
     """
     window_s = max(facts.span_s - warmup_s, 0.0)
     output_tokens = int(tenants.output_tokens.sum())
-    summary = {
+    summary: dict[str, Any] = {
         "name": deployment.scenario.name,
-        "requests": {"offered": totals.offered, **asdict(totals)},
+        "requests": {"offered": totals.offered, **asdict(totals), "reasons": reasons.whole()},
         "clients": {"retries": retries},
+        **script(deployment.scenario),
+        **_replicas_up(replicas_up),
         "throughput": {
             "requests_per_s": _ratio(tiers.counts["completed"].sum(), window_s),
             "input_tokens_per_s": _ratio(tiers.prompt_tokens.sum(), window_s),
@@ -84,24 +96,27 @@ def build_summary(
         "batch": {
             **asdict(facts.batch),
             "mean_step_s": _ratio(facts.batch.busy_s, facts.batch.steps),
-            "busy_ratio": _ratio(facts.batch.busy_s, facts.span_s * max(len(facts.memory), 1)),
+            "busy_ratio": _ratio(facts.batch.busy_s, _replica_s(deployment, facts)),
             "max_num_seqs": deployment.scenario.engine.max_num_seqs,
             "preemptions": facts.preemptions,
         },
         "tiers": {
-            name: _tier(deployment.tiers[index], tiers, index, window_s)
+            name: _tier(deployment.tiers[index], tiers, reasons, index, window_s)
             for index, name in enumerate(deployment.tier_names)
         },
         "fairness": fairness(tenants, deployment.tenants, tenant_tier, deployment.tier_names),
-        "cost": _cost(facts, totals, int(tenants.prompt_tokens.sum()), output_tokens),
+        **({"versions": versions.summary(facts.versions)} if versions.any else {}),
+        "cost": _cost(deployment, facts, totals, int(tenants.prompt_tokens.sum()), output_tokens),
         "simulation": _simulation(deployment, facts, totals, tiers, tenants, warmup_s),
     }
     return _plain(summary)  # type: ignore[no-any-return]
 
 
 def fleet_usd(facts: RunFacts) -> float:
-    """What the fleet costs over the run, from its first to its last second."""
-    return _usd_per_hour(facts) * facts.span_s / 3600
+    """What the fleet costs over the run: its replicas for as long as they were rented."""
+    return math.fsum(
+        pool.tensor_parallel * pool.usd_per_gpu_hour * pool.replica_s / 3600 for pool in facts.fleet
+    )
 
 
 def to_json(summary: Mapping[str, Any]) -> str:
@@ -109,8 +124,24 @@ def to_json(summary: Mapping[str, Any]) -> str:
     return json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _usd_per_hour(facts: RunFacts) -> float:
-    return math.fsum(pool.gpus * pool.usd_per_gpu_hour for pool in facts.fleet)
+def _mean_replicas(deployment: Deployment, facts: RunFacts) -> list[float]:
+    """Replicas that were rented on average, by pool."""
+    return [
+        pool.replicas if asked.autoscale is None else pool.replica_s / max(facts.span_s, 1e-12)
+        for pool, asked in zip(facts.fleet, deployment.scenario.fleet, strict=True)
+    ]
+
+
+def _replica_s(deployment: Deployment, facts: RunFacts) -> float:
+    """Seconds that the replicas of all pools were rented, added up."""
+    return facts.span_s * math.fsum(_mean_replicas(deployment, facts))
+
+
+def _replicas_up(up: Ints) -> dict[str, dict[str, float]]:
+    if not len(up) or up.min() == up.max():
+        return {}
+    figures = {"mean": float(up.mean()), "least": int(up.min()), "most": int(up.max())}
+    return {"replicas_up": figures}
 
 
 def _figures(distribution: Distribution) -> dict[str, float]:
@@ -121,21 +152,25 @@ def _figures(distribution: Distribution) -> dict[str, float]:
 
 
 def _memory(facts: RunFacts) -> dict[str, Any]:
-    """Sums over replicas. A peak's sum is of each replica's own peak, wherever it lay in time."""
+    """Sums over replicas. A peak's sum is of each replica's own peak, wherever it lay in time.
+    `page_bytes` is None where replicas of different models have pages of different sizes."""
     replicas = [asdict(memory) for memory in facts.memory]
     summed = {
         key: sum(replica[key] for replica in replicas)
         for key in (replicas[0] if replicas else {})
         if key != "page_bytes"
     }
+    sizes = {memory.page_bytes for memory in facts.memory}
     return {
-        "page_bytes": facts.memory[0].page_bytes if facts.memory else None,
+        "page_bytes": sizes.pop() if len(sizes) == 1 else None,
         **summed,
         "replicas": replicas,
     }
 
 
-def _tier(asked: Tier, tiers: TierStatistics, tier: int, window_s: float) -> dict[str, Any]:
+def _tier(
+    asked: Tier, tiers: TierStatistics, reasons: Reasons, tier: int, window_s: float
+) -> dict[str, Any]:
     """A tier's figures. Judged is what ended, and unfinished requests that are already overdue.
 
     Availability and attainment are shares of the judged, and None where those are less than half
@@ -172,7 +207,7 @@ def _tier(asked: Tier, tiers: TierStatistics, tier: int, window_s: float) -> dic
     return {
         "weight": asked.weight,
         "price_usd_month": asked.price_usd_month,
-        "requests": {"offered": offered, **counts},
+        "requests": {"offered": offered, **counts, "reasons": reasons.of_tier(tier)},
         **{metric: _figures(tiers.distribution(metric, tier)) for metric in METRICS},
         "sla": {
             bound: {
@@ -215,16 +250,26 @@ def _met(
 
 
 def _cost(
-    facts: RunFacts, totals: Totals, prompt_tokens: int, output_tokens: int
+    deployment: Deployment,
+    facts: RunFacts,
+    totals: Totals,
+    prompt_tokens: int,
+    output_tokens: int,
 ) -> dict[str, Any]:
-    """`gpu_usd_per_hour` is the whole fleet's; tokens are all those processed in the run."""
-    usd_per_hour = _usd_per_hour(facts)
+    """`gpus` and `gpu_usd_per_hour` are of the whole fleet, all replicas up; `replica_hours` and
+    `fleet_usd` of what was rented in the run; a month costs what the replicas do that were rented
+    on average. Tokens are all those processed in the run."""
     usd = fleet_usd(facts)
+    rented_usd_per_hour = math.fsum(
+        replicas * pool.tensor_parallel * pool.usd_per_gpu_hour
+        for replicas, pool in zip(_mean_replicas(deployment, facts), facts.fleet, strict=True)
+    )
     return {
         "gpus": sum(pool.gpus for pool in facts.fleet),
-        "gpu_usd_per_hour": usd_per_hour,
+        "gpu_usd_per_hour": math.fsum(pool.gpus * pool.usd_per_gpu_hour for pool in facts.fleet),
+        "replica_hours": _replica_s(deployment, facts) / 3600,
         "fleet_usd": usd,
-        "fleet_usd_per_month": usd_per_hour * _MONTH_H,
+        "fleet_usd_per_month": rented_usd_per_hour * MONTH_H,
         "usd_per_million_tokens": _ratio(usd * 1e6, prompt_tokens + output_tokens),
         "usd_per_million_output_tokens": _ratio(usd * 1e6, output_tokens),
         "usd_per_thousand_requests": _ratio(usd * 1e3, totals.completed),
@@ -249,7 +294,7 @@ def _simulation(
         "seed": deployment.scenario.seed,
         "model": deployment.model.name,
         "weights": deployment.scenario.model.weights,
-        "fleet": [asdict(pool) for pool in facts.fleet],
+        "fleet": _fleet(deployment, facts),
         "timing": asdict(facts.timing),
         "span_s": facts.span_s,
         "warmup_s": warmup_s,
@@ -259,6 +304,28 @@ def _simulation(
         "statistics": statistics,
         "interrupted": facts.interrupted,
     }
+
+
+def _fleet(deployment: Deployment, facts: RunFacts) -> list[dict[str, Any]]:
+    """One entry a pool."""
+    return [
+        {
+            "name": name,
+            **asdict(pool),
+            "model": model.name,
+            "weights": weights,
+            "region": asked.region,
+            **({"min_replicas": asked.autoscale.min} if asked.autoscale is not None else {}),
+        }
+        for name, pool, model, weights, asked in zip(
+            pool_names(deployment.scenario),
+            facts.fleet,
+            deployment.models,
+            deployment.weights,
+            deployment.scenario.fleet,
+            strict=True,
+        )
+    ]
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simlora.results.activity import COUNTERS, Activity
+from simlora.results.arrays import Ints
 from simlora.results.arrow import numbers
 from simlora.results.columns import RequestColumns
 
@@ -21,13 +22,14 @@ GAUGES = (
     "adapter_pages",
     "free_pages",
     "hot_adapters",
+    "up",
 )
 
 _FIRST_INTERVAL_S = 0.125
 _MOST_INSTANTS, _FEWEST_INSTANTS = 1000, 64
 _MOST_ROWS = 400_000  # instants times replicas
 
-Row = tuple[float, int, int, int, int, int, int, int, int]  # time, replica, gauges
+Row = tuple[float, int, int, int, int, int, int, int, int, int]  # time, replica, gauges
 
 
 class Timeline:
@@ -57,6 +59,11 @@ class Timeline:
     def add(self, columns: RequestColumns) -> None:
         """Count what became of these requests, and when."""
         self._activity.add(columns)
+
+    def replicas_up(self) -> Ints:
+        """How many replicas were up at each instant."""
+        up = np.array([row[-1] for row in self._rows], dtype=np.int64)
+        return np.add.reduceat(up, self._starts) if len(up) else up
 
     def write(self, path: Path) -> None:
         """One row per instant and replica: the gauges then, and the counts since the instant

@@ -59,9 +59,11 @@ class Request:
         "replica",
         "retry_after_s",
         "session",
+        "shadow",
         "status",
         "tenant",
         "tier",
+        "turn",
     )
 
     def __init__(
@@ -77,7 +79,8 @@ class Request:
         priority: int = 0,
         prefix_hashes: list[int] | None = None,
     ) -> None:
-        self.index = index  # position in the order of arrival
+        self.index = index  # position in the order of arrival; negative of a copy (see `shadow`)
+        self.turn = index  # the same, also of a copy
         self.arrival_s = arrival_s
         self.tenant = tenant  # indexes into Deployment.tenants, .tier_names, .adapters
         self.tier = tier
@@ -87,6 +90,7 @@ class Request:
         self.session = session
         self.priority = priority
         self.prefix_hashes = prefix_hashes
+        self.shadow = False  # a copy for a version on trial, whose answer nobody waits for
 
         self.status = WAITING
         self.reason = ""  # why rejected or failed

@@ -51,4 +51,4 @@ class QueueDiscipline(Protocol):
 
 def place(request: Request) -> Rank:
     """The order within a flow: what was preempted goes first, then by arrival."""
-    return (request.preemptions == 0, request.index)
+    return (request.preemptions == 0, request.turn, request.index)

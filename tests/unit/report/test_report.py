@@ -43,12 +43,14 @@ def test_the_page_is_self_contained_and_holds_every_section(run: Result) -> None
     html = path.read_text()
     assert path == run.directory / "report.html"
     assert path.stat().st_size < 3_000_000
-    assert html.count("<svg") == 7
+    assert html.count("<svg") == 9
     assert not re.search(r'(src|href)="(?!#)', html)
     assert "&lt;b&gt;odd&lt;/b&gt;" in html
     for section in (
         "What limits this fleet",
         "Tiers and their promises",
+        "Turned away or failed",
+        "Latency over time",
         "Fairness between tenants",
         "Memory over time",
         "Tenants in order",

@@ -103,7 +103,7 @@ def facts(span_s: float, **fields: Any) -> RunFacts:
             "wall_s": 0.5,
             "events": 1000,
             "span_s": span_s,
-            "fleet": (PoolFacts("h100-80gb", 2, 1, 4.0),),
+            "fleet": (PoolFacts("h100-80gb", 2, 1, 4.0, 2 * span_s),),
             "timing": TimingFacts("roofline", "abc123"),
             "memory": (memory, memory),
             **fields,

@@ -37,6 +37,7 @@ def test_every_request_is_accounted_for(tmp_path: Path) -> None:
         "rejected": 10,
         "failed": 0,
         "unfinished": 10,
+        "reasons": {"rejected": {"rate limit": 10}, "failed": {}},
     }
     assert len(result.requests) == result.tenants["offered"].sum() == 200
     per_tier = [tier["requests"]["offered"] for tier in result.summary["tiers"].values()]
