@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from simlora.scenario.deployment import Deployment
 from simlora.scenario.schema import RateLimit
+from simlora.serving.obfuscation import TimingNoise
 from simlora.serving.request import Request
 
 ROUNDING_S = 1e-9
@@ -61,32 +63,34 @@ class Limiter:
 
 
 class Gateway:
-    """Admits requests by their length and their tenant's rate limit."""
+    """Admits requests by their length and their tenant's rate limit, and blurs how long they take
+    if `engine.prefix_cache.timing_noise_s` asks for it."""
 
-    def __init__(self, deployment: Deployment, max_model_len: int) -> None:
+    def __init__(self, deployment: Deployment, longest: Callable[[Request], int]) -> None:
+        """`longest`: the most tokens, prompt and answer together, that a request may have."""
         config = deployment.scenario.gateway
         self._limits = config.rate_limits
-        self._max_model_len = max_model_len
+        self._longest = longest
         self._tenants = deployment.tenants
         self._tier_names = deployment.tier_names
         self._limiters: dict[int, Limiter | None] = {}
+        most_s = deployment.scenario.engine.prefix_cache.timing_noise_s
+        self._noise = TimingNoise(deployment.scenario.seed, most_s) if most_s else None
 
     def admit(self, request: Request, now: float) -> float:
         """Decide about a request that arrives at `now`: seconds to hold it back (0: send it on), or
         -1 if it is refused, with the reason on the request."""
-        if request.prompt_tokens + request.output_tokens > self._max_model_len:
+        if request.prompt_tokens + request.output_tokens > self._longest(request):
             request.reason = "context_length"
             return -1.0
-        if not self._limits:
-            return 0.0
-        limiter = self._limiter(request.tenant)
-        if limiter is None:
-            return 0.0
-        wait_s = limiter.wait_s(request, now)
-        if wait_s > 0 and not limiter.delays:
-            request.reason, request.retry_after_s = "rate_limit", wait_s
-            return -1.0
-        return wait_s
+        limiter = self._limiter(request.tenant) if self._limits else None
+        wait_s = 0.0
+        if limiter is not None:
+            wait_s = limiter.wait_s(request, now)
+            if wait_s > 0 and not limiter.delays:
+                request.reason, request.retry_after_s = "rate_limit", wait_s
+                return -1.0
+        return wait_s if self._noise is None else wait_s + self._noise.wait_s(request.index)
 
     def _limiter(self, tenant: int) -> Limiter | None:
         """The tenant's limiter, by its own name or else by its tier's."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import chain, repeat
 
+from simlora.serving.namespaces import SHARED
 from simlora.serving.page_pool import KV, PREFIX, PagePool
 
 
@@ -23,7 +26,8 @@ class PrefixCache:
     no tree is needed. Blocks nobody uses stay until their pages are wanted, oldest first; within a
     sequence the deepest block goes first, so no block outlives its own prefix for long.
 
-    `block_tokens` is what one hash of the trace stands for, `node_pages` the pool pages of it.
+    `block_tokens` is what one hash of the trace stands for, `node_pages` the pool pages of it. The
+    first `public_blocks` of a request lie in the shared namespace, whatever its own is.
     """
 
     def __init__(self, pool: PagePool, block_tokens: int, node_pages: int) -> None:
@@ -46,23 +50,25 @@ class PrefixCache:
             return node.last_used_s
         return float("inf")
 
-    def match(self, namespace: int, hashes: list[int], max_tokens: int) -> int:
+    def match(
+        self, namespace: int, hashes: list[int], max_tokens: int, public_blocks: int = 0
+    ) -> int:
         """How many leading blocks, at most `max_tokens` long together, are cached."""
         nodes = self._nodes
         count = 0
-        for block_hash in hashes[: max_tokens // self.block_tokens]:
-            if (namespace, block_hash) not in nodes:
+        for key in _keys(namespace, hashes[: max_tokens // self.block_tokens], public_blocks):
+            if key not in nodes:
                 break
             count += 1
         return count
 
     def acquire(
-        self, namespace: int, hashes: list[int], count: int, now: float
+        self, namespace: int, hashes: list[int], count: int, now: float, public_blocks: int = 0
     ) -> list[PrefixNode]:
         """Take a reference on each of the first `count` blocks, which `match` has found."""
         taken = []
-        for block_hash in hashes[:count]:
-            node = self._nodes[namespace, block_hash]
+        for key in _keys(namespace, hashes[:count], public_blocks):
+            node = self._nodes[key]
             if node.references == 0:
                 del self._idle[node.key]
             node.references += 1
@@ -77,6 +83,7 @@ class PrefixCache:
         owned: list[PrefixNode],
         computed_tokens: int,
         now: float,
+        public_blocks: int = 0,
     ) -> int:
         """Blocks that a request has computed become cached ones, referenced by it (`owned` grows).
 
@@ -84,8 +91,8 @@ class PrefixCache:
         meanwhile: from there on the request keeps its own copies.
         """
         start = len(owned)
-        for block_hash in hashes[start : computed_tokens // self.block_tokens]:
-            key = (namespace, block_hash)
+        computed = hashes[start : computed_tokens // self.block_tokens]
+        for key in _keys(namespace, computed, max(public_blocks - start, 0)):
             if key in self._nodes:
                 break
             node = self._nodes[key] = PrefixNode(key, now)
@@ -114,3 +121,8 @@ class PrefixCache:
         assert len(self._nodes) * self.node_pages == self._pool.held[PREFIX]
         assert all(node.references == 0 for node in self._idle.values())
         assert sum(n.references == 0 for n in self._nodes.values()) == len(self._idle)
+
+
+def _keys(namespace: int, hashes: list[int], public_blocks: int) -> Iterator[tuple[int, int]]:
+    """The key of each block."""
+    return zip(chain(repeat(SHARED, public_blocks), repeat(namespace)), hashes, strict=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simlora.serving.adapter_state import AdapterState
 from simlora.serving.adapter_tiers import AdapterTiers
+from simlora.serving.namespaces import Namespaces
 from simlora.serving.page_pool import ADAPTER, KV, PagePool
 from simlora.serving.prefix_cache import PrefixCache
 from simlora.serving.replica_spec import ReplicaSpec
@@ -29,7 +30,7 @@ class ReplicaMemory:
             self.prefix = PrefixCache(
                 self.pool, spec.prefix_block_tokens, self.node_blocks * plan.block_pages
             )
-        self._isolation = caching.isolation
+        self._namespaces = Namespaces(spec.deployment, spec.prefix_block_tokens)
         self._block_tokens = plan.block_tokens
         self.block_pages = plan.block_pages
         self._reclaim_extra = int(plan.pool_pages * RECLAIM_SHARE)
@@ -86,13 +87,26 @@ class ReplicaMemory:
     # --- cached prefixes ----------------------------------------------------------------
 
     def _namespace(self, request: Request) -> int:
-        """Requests of different namespaces never share a cached prefix."""
-        if self._isolation == "shared":
+        """The one that a request's own blocks are computed for: a request that fell back to the
+        base model has no adapter, whatever it asked for."""
+        return self._namespaces.of(
+            request, -1 if request.adapter_state is None else request.adapter
+        )
+
+    def cached_prefix_tokens(self, request: Request) -> int:
+        """The tokens of its prompt that a request which comes here would find cached now, as far as
+        its adapter is not replaced by the base model. Changes nothing; for routers."""
+        prefix, hashes = self.prefix, request.prefix_hashes
+        if prefix is None or not hashes:
             return 0
-        if self._isolation == "tenant":
-            return request.tenant
-        # An adapter belongs to one tenant; negative numbers are the tenants' base-model requests.
-        return -1 - request.tenant if request.adapter_state is None else request.adapter
+        spaces = self._namespaces
+        blocks = prefix.match(
+            spaces.of(request, request.adapter),
+            hashes,
+            request.prompt_tokens - 1,
+            spaces.public_blocks(request),
+        )
+        return blocks * prefix.block_tokens
 
     def acquire_prefix(self, request: Request, tokens: int, now: float) -> int:
         """Share the cached blocks that a prompt of `tokens` tokens begins with. At least one token
@@ -100,9 +114,9 @@ class ReplicaMemory:
         prefix, hashes = self.prefix, request.prefix_hashes
         if prefix is None or not hashes:
             return 0
-        namespace = self._namespace(request)
-        count = prefix.match(namespace, hashes, tokens - 1)
-        request.prefix_nodes = prefix.acquire(namespace, hashes, count, now)
+        namespace, public = self._namespace(request), self._namespaces.public_blocks(request)
+        count = prefix.match(namespace, hashes, tokens - 1, public)
+        request.prefix_nodes = prefix.acquire(namespace, hashes, count, now, public)
         return count * prefix.block_tokens
 
     def count_prefix(self, request: Request, tokens: int, cached: int) -> None:
@@ -115,7 +129,8 @@ class ReplicaMemory:
         """Cache the whole blocks of what a request has computed."""
         hashes, nodes = request.prefix_hashes, request.prefix_nodes
         if self.prefix is not None and hashes and nodes is not None:
-            self.prefix.adopt(self._namespace(request), hashes, nodes, kv_tokens, now)
+            public = self._namespaces.public_blocks(request)
+            self.prefix.adopt(self._namespace(request), hashes, nodes, kv_tokens, now, public)
 
     def release_prefix(self, request: Request, now: float) -> int:
         """Stop sharing. Returns the KV blocks that were shared."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simlora.serving.page_pool import ADAPTER, KV, PREFIX
 from simlora.serving.request import Request
-from simlora.serving.routing.base import ReplicaView, key_of
+from simlora.serving.routing.base import ReplicaView
 
 HOT, NEARBY, COLD = 1.0, 0.6, 0.0
 
@@ -21,21 +21,7 @@ def adapter_residency(adapter: int, replica: ReplicaView) -> float:
 
 def cached_share(request: Request, replica: ReplicaView) -> float:
     """The share of the prompt, 0 to 1, that the replica's prefix cache has."""
-    prefix, hashes = replica.memory.prefix, request.prefix_hashes
-    if prefix is None or not hashes:
-        return 0.0
-    blocks = prefix.match(_namespace(request, replica), hashes, request.prompt_tokens - 1)
-    return blocks * prefix.block_tokens / request.prompt_tokens
-
-
-def _namespace(request: Request, replica: ReplicaView) -> int:
-    """As ReplicaMemory has it once the request is there and has its adapter's state."""
-    isolation = replica.memory._isolation
-    if isolation == "shared":
-        return 0
-    if isolation == "tenant":
-        return request.tenant
-    return key_of(request)
+    return replica.memory.cached_prefix_tokens(request) / request.prompt_tokens
 
 
 def kv_use(replica: ReplicaView) -> float:

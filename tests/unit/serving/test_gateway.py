@@ -125,7 +125,7 @@ def admit(limits: dict[str, Any], tenants: list[int]) -> list[float]:
             gateway={"rate_limits": limits},
         )
     )
-    gateway = Gateway(deployment, max_model_len=100)
+    gateway = Gateway(deployment, lambda _: 100)
     return [
         gateway.admit(Request(i, 0.0, tenant, deployment.tenants[tenant].tier, -1, 10, 10), 0.0)
         for i, tenant in enumerate(tenants)
@@ -143,7 +143,7 @@ def test_a_tenants_own_limit_wins_over_its_tiers() -> None:
 
 
 def test_a_request_longer_than_the_context_is_refused_with_the_reason() -> None:
-    gateway = Gateway(expand(small_scenario()), max_model_len=100)
+    gateway = Gateway(expand(small_scenario()), lambda _: 100)
     too_long = Request(0, 0.0, 0, 0, -1, 60, 41)
     assert gateway.admit(too_long, 0.0) == -1.0
     assert too_long.reason == "context_length"
