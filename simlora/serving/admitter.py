@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simlora.serving.adapter_state import HOT
-from simlora.serving.kv_budget import KvBudgets
 from simlora.serving.peak import peak_of
 from simlora.serving.replica_spec import ReplicaSpec
 from simlora.serving.request import RUNNING, Request
@@ -20,7 +19,6 @@ class Admitter:
 
     def __init__(self, scheduler: BatchScheduler, spec: ReplicaSpec) -> None:
         engine = spec.deployment.scenario.engine
-        self.budgets = KvBudgets(spec.deployment, spec.plan.kv_capacity_tokens)
         # An admission that found no memory is not tried again until some may have come free.
         self.blocked = False
         self._scheduler = scheduler
@@ -35,7 +33,9 @@ class Admitter:
         scheduler = self._scheduler
         if self.blocked or len(scheduler.running) >= self._max_seqs:
             return False
-        return len(scheduler.queue) > 0
+        if len(scheduler.queue) > 0:
+            return True
+        return scheduler.rules is not None and scheduler.rules.may_release()
 
     def steps_to_admission(self) -> int:
         """Decode steps until requests may be admitted again; 0 or less: now."""
@@ -48,21 +48,23 @@ class Admitter:
         """Let waiting requests into the batch while `budget` tokens last. Returns what is left of
         them."""
         scheduler = self._scheduler
-        queue, memory, budgets = scheduler.queue, scheduler.memory, self.budgets
-        running = scheduler.running
+        queue, memory, running = scheduler.queue, scheduler.memory, scheduler.running
+        rules, pass_over = scheduler.rules, scheduler.pass_over
         scheduler.meter.settle()
         while budget > 0 and len(running) < self._max_seqs:
             request = queue.peek(now)
             if request is None:
+                if rules is not None and rules.exhausted(now):
+                    continue
                 break
             state = request.adapter_state
             if state is not None and state.hot != HOT:  # evicted while the request waited
                 queue.remove(request)
-                scheduler.tiers.wait_for(state, request, scheduler.key(request), now)
+                scheduler.wait_for(state, request, now)
                 continue
-            if not budgets.allows(request):
-                queue.remove(request)
-                budgets.parked[request.index] = request
+            if pass_over is not None and pass_over.stops(request, now):
+                break
+            if rules is not None and not rules.lets_in(request, now):
                 continue
             target = request.prompt_tokens + request.emitted_tokens
             cached = memory.acquire_prefix(request, target, now)
@@ -88,7 +90,6 @@ class Admitter:
                 self.blocked = True
                 break
             queue.pop(now)
-            budgets.admitted(request)
             self._last_admission = scheduler.decodes.step_count
             memory.count_prefix(request, target, cached)
             scheduler.phases.admitted(request, now)
@@ -98,6 +99,8 @@ class Admitter:
             request.prefilled_tokens = cached
             request.prefill_target = target
             running[request.index] = request
+            if rules is not None:
+                rules.joined(request, now)
             scheduler.prefilling.append(request)
             scheduler.reserved_blocks += later_blocks
             memory.take_blocks(blocks)

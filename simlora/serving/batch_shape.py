@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(slots=True)
@@ -23,3 +23,13 @@ class BatchShape:
     distinct_adapters: int = 0
     distinct_adapter_parameters: int = 0  # sum over distinct adapters of their parameters
     passed_over: int = 0  # waiting requests that the scheduler looks at in vain
+
+    def without_lora(self) -> BatchShape:
+        """The same computed by weights that an adapter is merged into."""
+        return replace(
+            self,
+            lora_tokens=0,
+            lora_token_parameters=0,
+            distinct_adapters=0,
+            distinct_adapter_parameters=0,
+        )

@@ -48,11 +48,13 @@ class LoadStarter:
             return False
         if scheduler.admitter.blocked and self._unified and not self._preempts:
             return False
+        ahead = len(scheduler.running) + self._tiers.hot.loading_count
+        if ahead >= self._max_seqs:
+            return False
         state = self._head(now)
         if state is None:
             return False
         queue = scheduler.queue
-        ahead = len(scheduler.running) + self._tiers.hot.loading_count
         first = queue.peek(now)
         if first is not None and queue.rank(first, now) < queue.rank(state.waiting[0], now):
             ahead += len(queue)

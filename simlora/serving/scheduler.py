@@ -9,15 +9,19 @@ decisions about memory are made at step boundaries.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from simlora.serving.adapter_state import HOT, AdapterState
 from simlora.serving.admitter import Admitter
 from simlora.serving.batch_shape import BatchShape
+from simlora.serving.batching import BatchRules, PassOver
+from simlora.serving.batching.prefix_first import PrefixFirst
 from simlora.serving.decode_set import DecodeSet
 from simlora.serving.fairness import OrderedQueue
 from simlora.serving.load_starter import LoadStarter
 from simlora.serving.loading import PCIE, Transfer
 from simlora.serving.phases import PhaseBook
+from simlora.serving.pool_leak import PoolLeak
 from simlora.serving.replica_memory import ReplicaMemory
 from simlora.serving.replica_spec import ReplicaSpec
 from simlora.serving.request import COMPLETED, RUNNING, WAITING, Request
@@ -56,12 +60,16 @@ class BatchScheduler:
         self._separate = engine.scheduler.batching == "separate"
         self._cold_start = adapters.cold_start
         self._retry_after_s = adapters.retry_after_s
-        self.queue = make_queue(spec.deployment)  # of those whose adapters are hot, or were
+        self.queue = make_queue(spec.deployment, self.memory)  # of those whose adapters are hot, or were
         self.ordered = isinstance(self.queue, OrderedQueue)
         self.meter = ServiceMeter(self.queue, self.decodes, told=not self.ordered)
         self.admitter = Admitter(self, spec)
+        self.rules = BatchRules.of(self, spec)
+        self.pass_over = PassOver.of(self, spec)
+        self.wakes = self.rules is not None or isinstance(self.queue, PrefixFirst)
         self._choose_victim = victim_chooser(spec.deployment)
         self.withdrawals = Withdrawals(self)
+        self.leak = PoolLeak(spec, self.memory)
         self.listener: Callable[[Request, BatchScheduler], None] | None = None  # told of all ends
         self.reserved_blocks = 0  # for the rest of the prompts in `prefilling`
         self._loads = LoadStarter(
@@ -78,7 +86,7 @@ class BatchScheduler:
         says why, and when to come again."""
         request.enqueued_s = now
         if request.adapter < 0 or request.base_fallback:
-            self.outstanding += 1
+            self._accept(request, now)
             self.queue.push(request, now)
             return True
         tiers = self.tiers
@@ -91,22 +99,35 @@ class BatchScheduler:
                 request.reason, request.retry_after_s = "cold_start", self._retry_after_s
                 return False
             request.base_fallback = True
-            self.outstanding += 1
+            self._accept(request, now)
             self.queue.push(request, now)
             return True
-        self.outstanding += 1
+        self._accept(request, now)
         request.adapter_state = state
         if state.hot == HOT:
             self.queue.push(request, now)
         else:
-            tiers.wait_for(state, request, self.key(request), now)
+            self.wait_for(state, request, now)
         return True
+
+    def _accept(self, request: Request, now: float) -> None:
+        self.outstanding += 1
+        if self.rules is not None:
+            self.rules.came(request, now)
+
+    def wait_for(self, state: AdapterState, request: Request, now: float) -> None:
+        """The request waits until its adapter is in GPU memory."""
+        if self.pass_over is not None:
+            self.pass_over.waits(request, now)
+        self.tiers.wait_for(state, request, self.key(request), now)
 
     def transfer_done(self, transfer: Transfer, now: float, *, failed: bool = False) -> None:
         """The driver has carried out a transfer from `tiers.outbox`, or it failed."""
         state = transfer.adapter
         if failed:
-            self.withdrawals.fail_waiting(self.tiers.failed(transfer, now), "adapter_load", now)
+            waiting = self.tiers.failed(transfer, now)
+            self._wait_no_more(waiting)
+            self.withdrawals.fail_waiting(waiting, "adapter_load", now)
         elif transfer.link == PCIE:
             self.tiers.book(transfer, now)
             self.became_hot(state, now)
@@ -117,8 +138,15 @@ class BatchScheduler:
 
     def became_hot(self, state: AdapterState, now: float) -> None:
         """The adapter is in GPU memory, and the requests that waited for it are ready."""
-        for request in self.tiers.became_hot(state, now):
+        waiting = self.tiers.became_hot(state, now)
+        self._wait_no_more(waiting)
+        for request in waiting:
             self.queue.push(request, now)
+
+    def _wait_no_more(self, requests: list[Request]) -> None:
+        if self.pass_over is not None:
+            for request in requests:
+                self.pass_over.waits_no_more(request)
 
     def _memory_came_free(self) -> None:
         self.admitter.blocked = False
@@ -126,7 +154,7 @@ class BatchScheduler:
 
     def key(self, request: Request) -> float:
         """The request's place among those that wait for adapters, where places do not change."""
-        return self.queue.rank(request, 0.0)[0] if self.ordered else request.index
+        return self.queue.rank(request, 0.0)[0] if self.ordered else request.turn
 
     @property
     def waiting(self) -> int:
@@ -135,13 +163,15 @@ class BatchScheduler:
 
     def waiting_requests(self) -> list[Request]:
         """Them, in no useful order."""
-        return [*self.queue, *self.admitter.budgets.parked.values(), *self.tiers.waiting_requests()]
+        return [*self.queue, *(self.rules or ()), *self.tiers.waiting_requests()]
 
     def wants_step(self, now: float) -> bool:
         """Whether `schedule` might do more than let the decoding sequences go on."""
         if self.scans and self.passed_over != self.shape.passed_over:
             return True  # the steps to come take another time
-        if self.withdrawals.pending:
+        if self.withdrawals.pending or self.leak.pending:
+            return True
+        if self.rules is not None and self.rules.wake_at_s(now) <= now:
             return True
         return (
             self.admitter.may_admit() or self._loads.may_start(now) or self._loads.may_start_ahead()
@@ -150,7 +180,15 @@ class BatchScheduler:
     @property
     def passed_over(self) -> int:
         """Waiting requests whose adapters are not in GPU memory."""
-        return self.waiting - len(self.queue) - len(self.admitter.budgets.parked)
+        return self.waiting - len(self.queue) - len(self.rules or ())
+
+    def wake_at_s(self, now: float) -> float:
+        """When `wants_step` may next turn true though nothing comes in or is done; infinity if
+        never. Without `wakes` it need not be asked."""
+        at_s = inf if self.rules is None else self.rules.wake_at_s(now)
+        if isinstance(self.queue, PrefixFirst) and self.tiers.backlog:
+            at_s = min(at_s, self.queue.wake_at_s(now))  # which request is next bears on loads
+        return at_s
 
     # --- one step -----------------------------------------------------------------------
 
@@ -159,6 +197,10 @@ class BatchScheduler:
         plan, shape = self.plan, self.shape
         if self.withdrawals.pending:
             self.withdrawals.carry_out(now)
+        if self.leak.pending:
+            self.leak.take(now)
+        if self.rules is not None:
+            self.rules.tick(now)
         undisturbed = True
         if self.decodes.next_blocks() > self.memory.free_blocks:
             undisturbed = self._ensure_growth(now)
@@ -166,6 +208,10 @@ class BatchScheduler:
         if self.prefilling:
             budget, undisturbed = self._continue_prefills(budget, now, undisturbed)
         if undisturbed or not self.running:
+            if self.pass_over is not None and not self.running and self.pass_over.closed(now):
+                # What was loaded for those who have to wait may be in the way.
+                self.tiers.hot.give_up_fresh()
+                self._loads.retry()
             self._loads.start(now)
             while self.admitter.may_admit() and self.admitter.steps_to_admission() <= 0:
                 budget = self.admitter.admit(budget, now)
@@ -176,14 +222,19 @@ class BatchScheduler:
             self._loads.start_ahead(now)
         if self.scans:
             shape.passed_over = self.passed_over
-        plan.steps, plan.timed = 1, shape
+        plan.steps = 1
+        plan.timed = plan.chunks_alone() if self._separate and plan.chunks else shape
+        due = False
+        if self.rules is not None:
+            due = self.rules.wake_at_s(now) <= now  # again, by what was admitted or evicted
+            if not (plan.chunks or plan.blocking_loads or shape.decode_seqs):
+                return self.schedule(now) if due else None
+            self.rules.apply_to(plan)
         if plan.chunks or plan.blocking_loads:
-            if self._separate and plan.chunks:
-                plan.timed = plan.chunks_alone()
             return plan
         if not shape.decode_seqs:
             return None
-        if undisturbed and not self.prefilling:
+        if undisturbed and not (self.prefilling or self.leak.pending or due or plan.stall_s):
             decodes = self.decodes
             plan.steps = decodes.steps_within(self.memory.free_blocks, decodes.steps_to_finish())
             if self.admitter.may_admit() and (wait := self.admitter.steps_to_admission()) > 0:
@@ -194,6 +245,7 @@ class BatchScheduler:
         """`steps` of the planned steps have been done, each taking `step_s` seconds on average;
         `load_s` of that went into the plan's blocking loads."""
         plan, decodes, log = self.plan, self.decodes, self._log
+        plan.stall_s = 0.0
         if self._separate and plan.chunks:
             steps = 0  # the decoding sequences have paused
         log.step_s.append(step_s)
@@ -289,6 +341,8 @@ class BatchScheduler:
         """The request has ended here."""
         self.outstanding -= 1
         self.queue.on_finish(request)
+        if self.rules is not None:
+            self.rules.over(request, request.finish_s)
         if self.listener is not None:
             self.listener(request, self)
         self.finished.append(request)
@@ -320,12 +374,12 @@ class BatchScheduler:
     def forget(self, request: Request) -> None:
         """Take a request out of wherever it waits."""
         state = request.adapter_state
-        if self.admitter.budgets.parked.pop(request.index, None) is not None:
-            return
         if state is not None and request in state.waiting:
+            self._wait_no_more([request])
             self.tiers.stop_waiting(state, request)
             return
-        self.queue.remove(request)
+        if self.rules is None or not self.rules.forget(request):
+            self.queue.remove(request)
         if state is not None and state.fresh:
             self.tiers.hot.give_up(state)
             self._memory_came_free()
@@ -338,6 +392,6 @@ class BatchScheduler:
     def _leave_batch(self, request: Request, kv_tokens: int, now: float) -> None:
         del self.running[request.index]
         self.memory.release(request, kv_tokens, now)
-        for freed in self.admitter.budgets.left(request):
-            self.queue.push(freed, now)
+        if self.rules is not None:
+            self.rules.left(request, now)
         self._memory_came_free()

@@ -33,6 +33,7 @@ class StepPlan:
     steps: int = 0  # alike decode steps that may be taken at once; 1 if there is any prefill
     chunks: list[tuple[Request, int]] = field(default_factory=list)  # prefill tokens by request
     blocking_loads: list[AdapterState] = field(default_factory=list)  # prolong the step
+    stall_s: float = 0.0  # prolongs it as well: weights are merged or unmerged first
     _adapters: list[AdapterState] = field(default_factory=list)  # of chunks, none decoding
 
     def add_chunk(self, request: Request, chunk: int) -> None:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from simlora.scenario.deployment import Deployment
+from simlora.serving.batching.prefix_first import PrefixFirst
 from simlora.serving.decode_set import DecodeSet
 from simlora.serving.fairness import OrderedQueue, QueueDiscipline, make_discipline
-from simlora.serving.queue_order import QUEUE_ORDER
+from simlora.serving.queue_order import QUEUE_ORDER, LongestPrefix, TierPriority
+from simlora.serving.replica_memory import ReplicaMemory
 
 
-def make_queue(deployment: Deployment) -> QueueDiscipline:
+def make_queue(deployment: Deployment, memory: ReplicaMemory) -> QueueDiscipline:
     """The queue that a scenario asks for: by `engine.scheduler.order`, or fair."""
     fairness = deployment.scenario.gateway.fairness
-    if fairness.policy == "fcfs":
-        return OrderedQueue(QUEUE_ORDER.make(deployment.scenario.engine.scheduler.order))
-    return make_discipline(deployment, fairness)
+    if fairness.policy != "fcfs":
+        return make_discipline(deployment, fairness)
+    options = deployment.scenario.engine.scheduler
+    order = QUEUE_ORDER.make(options.order)
+    if isinstance(order, LongestPrefix):
+        return PrefixFirst(order, memory, options.age_s)
+    if isinstance(order, TierPriority):
+        order.weigh([tier.weight for tier in deployment.tiers])
+    return OrderedQueue(order)
 
 
 class ServiceMeter:

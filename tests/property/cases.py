@@ -106,7 +106,8 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
         "scheduler": {"chunked_prefill": draw(st.booleans())},
         "prefix_cache": {
             "enabled": draw(st.sampled_from([True, True, False])),
-            "isolation": draw(st.sampled_from(["adapter", "tenant", "shared"])),
+            "isolation": draw(st.sampled_from(["adapter", "tenant", "shared", "selective"])),
+            "timing_noise_s": draw(st.sampled_from([0.0, 0.0, 0.0, 0.1])),
         },
     }
     adapters: dict[str, Any] = {
@@ -166,7 +167,8 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
         }
     ]
     if (limit is None or limit > 1) and draw(st.booleans()):
-        tenants.append({"name": "pro", "tier": "gold", "adapter": {"rank": 8}})
+        pro = {"name": "pro", "tier": "gold", "adapter": {"rank": 8}, "trust_class": "paying"}
+        tenants.append(pro)
         adapters["hot"]["pinned_tiers"] = draw(st.sampled_from([[], ["gold"]]))
     gateway: dict[str, Any] = {
         "routing": draw(st.sampled_from(["least_loaded", "round_robin", "adapter_affinity"]))
@@ -178,16 +180,35 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
     if draw(st.integers(0, 3)) == 0:
         gateway["kv_budgets"] = {"standard": 0.3, "free-0000": 0.1}
     engine["scheduler"]["victim"] = draw(st.sampled_from(["last", "last", "lowest_tier"]))
+    fair, cached = gateway["fairness"]["policy"] != "fcfs", engine["prefix_cache"]["enabled"]
+    engine["scheduler"] |= draw(batching(ordered=not fair, cached=cached, seqs=seqs))
     if draw(st.integers(0, 3)) == 0:
         over_limit = draw(st.sampled_from(["reject", "delay"]))
         gateway["rate_limits"] = {"standard": {"rps": 5.0, "burst": 2, "over_limit": over_limit}}
+    fleet: dict[str, Any] = {"gpu": "mini", "replicas": draw(st.sampled_from([1, 1, 2, 3]))}
+    if draw(st.integers(0, 3)) == 0:
+        fleet["autoscale"] = {
+            "min": draw(st.sampled_from([0, 1])),
+            "target_requests": draw(st.sampled_from([1.0, 8.0])),
+            "interval_s": draw(st.sampled_from([0.02, 0.1])),
+            "down_after_s": draw(st.sampled_from([0.0, 0.05])),
+            "startup_s": draw(st.sampled_from([0.0, 0.03])),
+        }
+    if draw(st.integers(0, 3)) == 0:
+        gateway["timeouts_s"] = {"standard": draw(st.sampled_from([0.05, 0.3]))}
+    if draw(st.integers(0, 3)) == 0:
+        most = draw(st.sampled_from([0, 2, 10]))
+        gateway["admission"] = {"max_queue": {"standard": most}, "retry_after_s": 0.03}
+    gateway["on_replica_loss"] = draw(st.sampled_from(["retry", "retry", "fail"]))
+    gateway["when_unavailable"] = draw(st.sampled_from(["wait", "wait", "reject"]))
     scenario = small_scenario(
         engine=engine,
         adapters=adapters,
         tenants=tenants,
         tiers={"gold": {"weight": 10.0}},
         gateway=gateway,
-        fleet=[{"gpu": "mini", "replicas": draw(st.sampled_from([1, 1, 2, 3]))}],
+        fleet=[fleet],
+        events=draw(events(fleet["replicas"])),
         workload={
             "rate_rps": 1.0,
             "clients": {"retries": draw(st.sampled_from([0, 2]))},
@@ -207,6 +228,58 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
         tail_s=draw(st.sampled_from([0.05, 0.002])),
     )
     return Case(scenario, load)
+
+
+@st.composite
+def batching(draw: st.DrawFn, *, ordered: bool, cached: bool, seqs: int) -> dict[str, Any]:
+    """Rules about who joins a batch; in half of the cases none."""
+    rules: dict[str, Any] = {}
+    if draw(st.booleans()):
+        return rules
+    kind = draw(st.sampled_from(["none", "grouping", "trust", "merged"]))
+    max_wait_s = draw(st.sampled_from([0.03, 0.2]))
+    if kind == "grouping" or draw(st.integers(0, 3)) == 0:
+        most = draw(st.sampled_from([1, 2, 4]))
+        wait_s = draw(st.sampled_from([0.03, 0.3]))
+        rules["grouping"] = {"adapter_wait_s": wait_s, "min_requests": min(seqs, most)}
+    if kind == "trust":
+        by = draw(st.sampled_from(["tenant", "tier", "class"]))
+        rules["trust"] = {"by": by, "max_wait_s": max_wait_s}
+    elif kind == "merged":
+        rules["merged"] = {
+            "share": draw(st.sampled_from([0.51, 0.8])),
+            "window_s": draw(st.sampled_from([0.02, 0.1])),
+            "switch_s": draw(st.sampled_from([0.0, 0.004])),
+            "max_wait_s": max_wait_s,
+        }
+    if ordered:
+        orders = ["fcfs", "strict_fcfs", "priority"] + ["prefix_first"] * cached
+        rules["order"] = draw(st.sampled_from(orders))
+        rules["age_s"] = draw(st.sampled_from([0.02, 0.1]))
+        if rules["order"] != "strict_fcfs":
+            rules["pass_over_s"] = draw(st.sampled_from([None, 0.1, 0.4]))
+    return rules
+
+
+@st.composite
+def events(draw: st.DrawFn, replicas: int) -> list[dict[str, Any]]:
+    """What goes wrong: nothing in half of the cases, else up to five things, some at once."""
+    if draw(st.booleans()):
+        return []
+    replica = st.integers(0, replicas - 1)
+    when = {
+        "at_s": st.sampled_from([0.0, 0.05, 0.1, 0.2, 0.5]),
+        "duration_s": st.sampled_from([0.01, 0.1, 0.5]),
+    }
+    kinds: list[dict[str, Any]] = [
+        {"crash": replica},
+        {"region_outage": st.just("local")},
+        {"slow_gpu": replica, "factor": st.sampled_from([1.0, 1.7, 20.0])},
+        {"store_outage": st.just(True)},
+        {"pool_leak": replica, "gb_per_s": st.sampled_from([0.001, 1.0])},
+    ]
+    some = st.one_of([st.fixed_dictionaries(kind | when) for kind in kinds])
+    return draw(st.lists(some, min_size=1, max_size=5))
 
 
 def _short_of_memory(scenario: Scenario, spare: float | None) -> Scenario:

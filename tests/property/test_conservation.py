@@ -49,7 +49,7 @@ def test_every_request_ends_once_and_every_page_is_accounted_for(case: Case) -> 
 def test_replicas_keep_their_count_of_requests_as_they_go(case: Case) -> None:
     finished = run(case.scenario, case.traffic(), sample_interval_s=1 / 128)
     plans = finished.simulation.plans
-    for time_s, replica, running, waiting, *pages, _ in finished.collector.gauges:
+    for time_s, replica, running, waiting, *pages, _, _up in finished.collector.gauges:
         assert 0 <= running <= case.scenario.engine.max_num_seqs, time_s
         assert 0 <= waiting <= case.load.requests, time_s
         assert min(pages) >= 0, time_s

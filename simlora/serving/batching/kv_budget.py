@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 
 from simlora.scenario.deployment import Deployment
+from simlora.serving.batching.base import BatchRule, Push
 from simlora.serving.request import Request
 
 
-class KvBudgets:
+class KvBudgets(BatchRule):
     """Counts the prompt and the longest answer of every running request, so that a budget cannot be
     overrun later. A request that alone is over a budget runs when nothing else of it does."""
 
-    def __init__(self, deployment: Deployment, capacity_tokens: int) -> None:
+    def __init__(self, deployment: Deployment, capacity_tokens: int, push: Push) -> None:
+        super().__init__(push)
         budgets = deployment.scenario.gateway.kv_budgets
-        self._bounded = bool(budgets)
         most = {name: share * capacity_tokens for name, share in budgets.items()}
         self._tier_most = [most.get(name) for name in deployment.tier_names]
         self._tenant_most = {
@@ -22,12 +23,9 @@ class KvBudgets:
         }
         self._of_tier: Counter[int] = Counter()
         self._of_tenant: Counter[int] = Counter()
-        self.parked: dict[int, Request] = {}  # by index, in the order in which they were parked
 
-    def allows(self, request: Request) -> bool:
+    def allows(self, request: Request, now: float) -> bool:
         """Whether the request may run beside those of its tenant and tier that do."""
-        if not self._bounded:
-            return True
         tokens = request.prompt_tokens + request.output_tokens
         return _within(
             tokens, self._of_tier[request.tier], self._tier_most[request.tier]
@@ -35,25 +33,17 @@ class KvBudgets:
             tokens, self._of_tenant[request.tenant], self._tenant_most.get(request.tenant)
         )
 
-    def admitted(self, request: Request) -> None:
-        """The request has come into the batch."""
-        if not self._bounded:
-            return
+    def joined(self, request: Request, now: float) -> None:
         tokens = request.prompt_tokens + request.output_tokens
         self._of_tier[request.tier] += tokens
         self._of_tenant[request.tenant] += tokens
 
-    def left(self, request: Request) -> list[Request]:
-        """The request has left the batch. Returns the parked requests that may run now."""
-        if not self._bounded:
-            return []
+    def left(self, request: Request, now: float) -> None:
         tokens = request.prompt_tokens + request.output_tokens
         self._of_tier[request.tier] -= tokens
         self._of_tenant[request.tenant] -= tokens
-        freed = [other for other in self.parked.values() if self.allows(other)]
-        for other in freed:
-            del self.parked[other.index]
-        return freed
+        for other in [other for other in self.parked.values() if self.allows(other, now)]:
+            self.release(other, now)
 
 
 def _within(tokens: int, held: int, most: float | None) -> bool:
