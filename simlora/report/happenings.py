@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simlora.report.words import counted, moment, number, tick
+from simlora.report.words import counted, moment, tick
 
 _NAMED = 4  # in a sentence, before the rest is only counted
 
@@ -27,8 +27,9 @@ class Happening:
 
 
 def happenings(summary: dict[str, Any]) -> list[Happening]:
-    """All of a run's, by the time at which they began; none for a run of an older version."""
-    found = [*map(_event, summary.get("events", ())), *map(_burst, summary.get("bursts", ()))]
+    """All that began before a run's end, by that time; none for a run of an older version."""
+    asked = [*map(_event, summary.get("events", ())), *map(_burst, summary.get("bursts", ()))]
+    found = [happening for happening in asked if happening.at_s < summary["simulation"]["span_s"]]
     return sorted(found, key=lambda happening: happening.at_s)
 
 
@@ -77,7 +78,7 @@ def _kind(event: dict[str, Any]) -> tuple[str, str, bool]:
         adapter = event["corrupt_adapter"]
         return f"corrupt: {adapter}", f"the file of adapter {adapter} was damaged", False
     if "pool_leak" in event:
-        replica, rate = event["pool_leak"], number(event["gb_per_s"], " GB")
+        replica, rate = event["pool_leak"], f"{event['gb_per_s']:.4g} GB"
         return (
             f"leak: replica {replica}",
             f"replica {replica} lost {rate} of memory a second",

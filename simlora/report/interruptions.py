@@ -26,7 +26,8 @@ def interruptions_sentence(summary: dict[str, Any], asked: Asked) -> str:
         interrupted = f"{most}{counted(retried, 'request')} {'was' if retried == 1 else 'were'}"
         told.append(f"{interrupted} interrupted by the loss of a replica and went on later.")
     if failed:
-        told.append(f"{counted(failed, 'request')} failed because their replica was lost.")
+        whose = "its" if failed == 1 else "their"
+        told.append(f"{counted(failed, 'request')} failed because {whose} replica was lost.")
     return " ".join(told) or "No request was under way on the replicas that were lost."
 
 

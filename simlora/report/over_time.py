@@ -32,13 +32,15 @@ _MARKS = " Shaded: what happened, from its beginning to its end."
 def figures_over_time(result: Result, asked: Asked) -> list[Chosen]:
     """Those that have something to tell of this run, in which some requests completed."""
     marked = happenings(result.summary)
-    several = sum(tier["requests"]["offered"] > 0 for tier in result.summary["tiers"].values()) > 1
+    tiers = sum(tier["requests"]["offered"] > 0 for tier in result.summary["tiers"].values())
+    most = tiers_over_time.MOST_PANELS
+    few = f" Shown are the {most} tiers with most requests." if tiers > most else ""
     chosen: list[tuple[str, str, Callable[[Result, Asked], Figure]]] = []
-    if several or marked:
-        chosen.append(("Latency over time", _LATENCY, tiers_over_time.latency_over_time))
+    if tiers > 1 or marked:
+        chosen.append(("Latency over time", _LATENCY + few, tiers_over_time.latency_over_time))
     if tiers_over_time.refused_tiers(result, asked):
         title = "Turned away or failed, over time"
-        chosen.append((title, _REFUSALS, tiers_over_time.refusals_over_time))
+        chosen.append((title, _REFUSALS + few, tiers_over_time.refusals_over_time))
     if fleet_changes(result.summary) and "up" in result.timeline and len(result.timeline):
         told = rented_words(result.summary)
         caption = f"{_REPLICAS} {told}." if told else _REPLICAS

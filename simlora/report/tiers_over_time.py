@@ -14,24 +14,21 @@ from simlora.report.marks import mark_happenings
 from simlora.report.refusals import reason_words
 from simlora.report.style import BLUE, CYCLE, GREEN, RED, legend, new_figure, time_axis
 from simlora.report.words import tick
-from simlora.results.arrays import Floats, Ints
+from simlora.results.arrays import Bools, Floats, Ints
 from simlora.results.result import Result
 
-_MOST_PANELS = 6  # the tiers with most requests first
+MOST_PANELS = 6  # the tiers with most requests first
 _MOST_BINS, _FEWEST_BINS = 90, 12
-_REQUESTS_A_BIN = 30  # of a tier, that there should be
+_REQUESTS_A_BIN = 20  # that there should be
 
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Equal bins of the run's time; `of` is each request's, by its arrival."""
+    """Equal bins of the run's time, and which of them each of the `rows` arrived in."""
 
     edges_s: Floats
+    rows: Ints
     of: Ints
-
-    @property
-    def count(self) -> int:
-        return len(self.edges_s) - 1
 
     @property
     def width_s(self) -> float:
@@ -42,19 +39,22 @@ class Bins:
         centres: Floats = (self.edges_s[1:] + self.edges_s[:-1]) / 2
         return centres
 
+    def count(self, where: Bools) -> Ints:
+        """How many of the requests `where` are in each bin."""
+        return np.bincount(self.of[where[self.rows]], minlength=len(self.edges_s) - 1)
+
 
 def latency_over_time(result: Result, asked: Asked) -> Figure:
     """TTFT of each tier by the time of arrival, and the load that each tier offered."""
     names = _largest(result)
     span_s = float(result.summary["simulation"]["span_s"])
-    bins = _bins(asked, span_s, len(names))
     figure = new_figure(1.2 + 1.15 * (len(names) + 1))
     *panels, offered = figure.subplots(len(names) + 1, 1, sharex=True)
     unit = time_axis(offered, span_s)
-    centres = bins.centres_s / unit
     every: list[float] = []
     for axes, name in zip(panels, names, strict=True):
-        p50, p99 = _percentiles(asked, bins, asked.tier_names.index(name))
+        centres_s, p50, p99 = _percentiles(asked, _bins(asked, span_s, _of_tier(asked, name)))
+        centres = centres_s / unit
         axes.fill_between(centres, p50, p99, color=RED, alpha=0.12, lw=0)
         axes.plot(centres, p99, color=RED, marker=".", ms=3, label="p99")
         axes.plot(centres, p50, color=BLUE, marker=".", ms=3, label="p50")
@@ -75,12 +75,11 @@ def latency_over_time(result: Result, asked: Asked) -> Figure:
             axes.set_ylim(0, max(every, default=1.0) * 1.1)
             axes.yaxis.set_major_locator(MaxNLocator(4))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
-    load = [
-        np.bincount(bins.of[asked.tier == asked.tier_names.index(name)], minlength=bins.count)
-        / bins.width_s
-        for name in names
-    ]
-    offered.stackplot(centres, load, colors=CYCLE[: len(names)], labels=names, lw=0, alpha=0.85)
+    bins = _bins(asked, span_s, np.ones(len(asked.tier), dtype=bool))
+    load = [bins.count(_of_tier(asked, name)) / bins.width_s for name in names]
+    offered.stackplot(
+        bins.centres_s / unit, load, colors=CYCLE[: len(names)], labels=names, lw=0, alpha=0.85
+    )
     offered.set_title("requests offered per second")
     offered.set_ylim(bottom=0)
     offered.yaxis.set_major_locator(MaxNLocator(4))
@@ -94,19 +93,18 @@ def refusals_over_time(result: Result, asked: Asked) -> Figure:
     """What part of each tier's requests was turned away or failed, and why, by time of arrival."""
     names = refused_tiers(result, asked)
     span_s = float(result.summary["simulation"]["span_s"])
-    bins = _bins(asked, span_s, len(names))
     figure = new_figure(1.0 + 1.15 * len(names))
     panels = list(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0])
     unit = time_axis(panels[-1], span_s)
     for axes, name in zip(panels, names, strict=True):
-        of_tier = asked.tier == asked.tier_names.index(name)
-        arrived = np.maximum(np.bincount(bins.of[of_tier], minlength=bins.count), 1)
-        below = np.zeros(bins.count)
+        of_tier = _of_tier(asked, name)
+        bins = _bins(asked, span_s, of_tier)
+        arrived = np.maximum(bins.count(of_tier), 1)
+        below = np.zeros(len(arrived))
         for index, (_, reason) in enumerate(asked.causes):
-            rows = of_tier & (asked.cause == index)
-            if not rows.any():
+            part = 100 * bins.count(asked.cause == index) / arrived
+            if not part.any():
                 continue
-            part = 100 * np.bincount(bins.of[rows], minlength=bins.count) / arrived
             axes.bar(
                 bins.edges_s[:-1] / unit,
                 part,
@@ -135,28 +133,35 @@ def refused_tiers(result: Result, asked: Asked) -> list[str]:
 def _largest(result: Result) -> list[str]:
     """The tiers that have a panel, in the order of the summary."""
     tiers = shown_tiers(result)
-    most = sorted(tiers, key=lambda item: -item[1]["requests"]["offered"])[:_MOST_PANELS]
+    most = sorted(tiers, key=lambda item: -item[1]["requests"]["offered"])[:MOST_PANELS]
     kept = {name for name, _ in most}
     return [name for name, _ in tiers if name in kept]
 
 
-def _bins(asked: Asked, span_s: float, tiers: int) -> Bins:
-    """Bins of the arrivals, so many that each tier has some requests in most of them."""
-    wanted = len(asked.arrival_s) // (_REQUESTS_A_BIN * max(tiers, 1))
-    count = min(max(wanted, _FEWEST_BINS), _MOST_BINS)
+def _of_tier(asked: Asked, name: str) -> Bools:
+    rows: Bools = asked.tier == asked.tier_names.index(name)
+    return rows
+
+
+def _bins(asked: Asked, span_s: float, where: Bools) -> Bins:
+    """Bins of the requests `where`, so many that most of them have some requests."""
+    rows = np.flatnonzero(where)
+    count = min(max(len(rows) // _REQUESTS_A_BIN, _FEWEST_BINS), _MOST_BINS)
     edges_s = np.linspace(0.0, max(span_s, 1e-9), count + 1)
-    of = np.minimum((asked.arrival_s / edges_s[-1] * count).astype(np.int64), count - 1)
-    return Bins(edges_s, of)
+    of = np.minimum((asked.arrival_s[rows] / edges_s[-1] * count).astype(np.int64), count - 1)
+    return Bins(edges_s, rows, of)
 
 
-def _percentiles(asked: Asked, bins: Bins, tier: int) -> tuple[Floats, Floats]:
-    """Median and 99th percentile of the tier's TTFT in each bin; NaN where there was none."""
-    rows = np.flatnonzero((asked.tier == tier) & ~np.isnan(asked.ttft_s))
-    rows = rows[np.argsort(bins.of[rows], kind="stable")]
-    ends = np.cumsum(np.bincount(bins.of[rows], minlength=bins.count))[:-1]
+def _percentiles(asked: Asked, bins: Bins) -> tuple[Floats, Floats, Floats]:
+    """The centre of each bin, and median and 99th percentile of TTFT there; NaN where there was
+    none."""
+    known = ~np.isnan(asked.ttft_s)
+    ends = np.cumsum(bins.count(known))[:-1]
+    order = np.argsort(bins.of, kind="stable")
+    rows = bins.rows[order]
     found = [
         np.quantile(values, (0.5, 0.99)) if len(values) else (np.nan, np.nan)
-        for values in np.split(asked.ttft_s[rows], ends)
+        for values in np.split(asked.ttft_s[rows[known[rows]]], ends)
     ]
     p50, p99 = np.array(found, dtype=float).T
-    return p50, p99
+    return bins.centres_s, p50, p99

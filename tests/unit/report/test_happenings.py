@@ -27,8 +27,12 @@ def timed(**kind: Any) -> dict[str, Any]:
     return {"at_s": 60.0, "duration_s": 30.0, **kind}
 
 
+def told(**happened: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"simulation": {"span_s": 1000.0}, **happened}
+
+
 @pytest.mark.parametrize(
-    ("event", "label", "told"),
+    ("event", "label", "clause"),
     [
         (timed(crash=3), "crash: replica 3", "replica 3 crashed"),
         (timed(region_outage="eu"), "outage: eu", "region eu was lost"),
@@ -46,13 +50,13 @@ def timed(**kind: Any) -> dict[str, Any]:
         (
             timed(pool_leak=2, gb_per_s=0.5),
             "leak: replica 2",
-            "replica 2 lost 0.500 GB of memory a second",
+            "replica 2 lost 0.5 GB of memory a second",
         ),
     ],
 )
-def test_every_kind_of_event_has_words(event: dict[str, Any], label: str, told: str) -> None:
-    (found,) = happenings({"events": [event]})
-    assert (found.label, found.told, found.end_s) == (label, told, 90.0)
+def test_every_kind_of_event_has_words(event: dict[str, Any], label: str, clause: str) -> None:
+    (found,) = happenings(told(events=[event]))
+    assert (found.label, found.told, found.end_s) == (label, clause, 90.0)
     assert found.loses == (label.startswith(("crash", "outage")))
 
 
@@ -62,18 +66,23 @@ def test_events_and_bursts_are_told_in_the_order_of_time() -> None:
         {"tenant": "free", "tenants": 200, **burst},
         {"tenant": "pro-0001", "tenants": 1, **burst | {"start_s": 650.0}},
     ]
-    assert happenings_sentence({"events": [timed(crash=0)], "bursts": bursts}) == (
+    assert happenings_sentence(told(events=[timed(crash=0)], bursts=bursts)) == (
         "At 20 s, each of the 200 tenants of free sent 7 more requests (for 5 s); at 60 s, replica "
         "0 crashed (for 30 s); at 10 min 50 s, pro-0001 sent 7 more requests (for 5 s)."
     )
-    many = happenings_sentence({"events": [timed(crash=n) for n in range(7)]})
+    many = happenings_sentence(told(events=[timed(crash=n) for n in range(7)]))
     assert many.endswith("replica 3 crashed (for 30 s); and 3 more events later.")
-    assert happenings_sentence({}) == ""
+    assert happenings_sentence(told()) == ""
+
+
+def test_what_would_have_come_after_the_end_did_not_happen() -> None:
+    late = [{"at_s": at_s, "duration_s": 5.0, "crash": 0} for at_s in (999.0, 1000.0)]
+    assert [happening.at_s for happening in happenings(told(events=late))] == [999.0]
 
 
 def test_moments_are_told_to_the_second_and_from_three_hours_on_to_the_minute() -> None:
-    told = [moment(s) for s in (0.0, 45.5, 599.0, 650.0, 660.0, 10_800.0, 93_900.0)]
-    assert told == ["0", "45.5 s", "599 s", "10 min 50 s", "11 min", "3 h", "26 h 5 min"]
+    moments = [moment(s) for s in (0.0, 45.5, 599.0, 650.0, 660.0, 10_800.0, 93_900.0)]
+    assert moments == ["0", "45.5 s", "599 s", "10 min 50 s", "11 min", "3 h", "26 h 5 min"]
 
 
 def befallen(directory: Path, requests: list[Request], **fields: Any) -> Result:
@@ -102,19 +111,18 @@ def preempted(index: int, arrival_s: float, decode_s: float, times: int = 1) -> 
 def test_only_requests_under_way_at_a_loss_were_interrupted_by_it(tmp_path: Path) -> None:
     requests = [preempted(0, 59.0, 10.0), preempted(1, 10.0, 5.0), preempted(2, 61.0, 10.0)]
     sure = befallen(tmp_path / "a", requests[:1], preemptions=1)
-    told = "1 request was interrupted by the loss of a replica and went on later."
-    assert interruptions_sentence(sure.summary, read_asked(sure)) == told
+    one = "1 request was interrupted by the loss of a replica and went on later."
+    assert interruptions_sentence(sure.summary, read_asked(sure)) == one
     unsure = befallen(tmp_path / "b", requests, preemptions=3)
-    told = f"Up to {told}"
-    assert interruptions_sentence(unsure.summary, read_asked(unsure)) == told
+    assert interruptions_sentence(unsure.summary, read_asked(unsure)) == f"Up to {one}"
 
 
 def test_requests_that_failed_with_their_replica_are_counted(tmp_path: Path) -> None:
     failed = ended(deployment(), 0, 59.0, 0, FAILED)
     failed.reason, failed.finish_s, failed.preemptions = "replica_lost", 60.0, 1
     result = befallen(tmp_path / "a", [failed], preemptions=1)
-    told = "1 request failed because their replica was lost."
-    assert interruptions_sentence(result.summary, read_asked(result)) == told
+    one = "1 request failed because its replica was lost."
+    assert interruptions_sentence(result.summary, read_asked(result)) == one
     nobody = befallen(tmp_path / "b", [])
     assert "No request was under way" in interruptions_sentence(nobody.summary, read_asked(nobody))
     calm = record(deployment(), tmp_path / "c", [failed], 100.0)
@@ -127,8 +135,8 @@ def test_preemptions_by_the_loss_of_a_replica_are_not_put_down_to_memory(tmp_pat
     crashed = befallen(tmp_path / "a", requests, preemptions=20, batch=busy)
     assert "GPU memory" not in what_limits(crashed, read_asked(crashed))[0]
     twice = befallen(tmp_path / "b", requests, preemptions=40, batch=busy)
-    told = what_limits(twice, read_asked(twice))[0]
-    assert "GPU memory is the limit: 20 preemptions threw work away" in told
+    verdict = what_limits(twice, read_asked(twice))[0]
+    assert "GPU memory is the limit: 20 preemptions threw work away" in verdict
 
 
 def test_the_lead_says_whether_each_promise_held_and_who_paid(tmp_path: Path) -> None:

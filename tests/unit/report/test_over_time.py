@@ -114,6 +114,20 @@ def test_latency_is_that_of_the_requests_that_came_at_the_time(tmp_path: Path) -
     assert "crash: replica 0" in [text.get_text() for text in axes.texts]
 
 
+def test_requests_without_a_first_token_leave_the_latency_of_others_where_it_is(
+    tmp_path: Path,
+) -> None:
+    slow = [r for r in steady(queue_s=4.0) if r.arrival_s < 60]
+    fast = [r for r in steady() if r.arrival_s >= 60]
+    refused = [ended(deployment(), 1200 + i, i / 10, 0, REJECTED) for i in range(0, 1200, 3)]
+    requests = sorted([*slow, *fast, *refused], key=lambda request: request.index * 7919 % 2503)
+    result = record(deployment(), tmp_path, requests, SPAN_S)
+    figure = latency_over_time(result, read_asked(result))
+    at_s, ttft_s = line(panel(figure, "time to first token, tier platinum"), "p99")
+    assert ttft_s[at_s < 60] == pytest.approx(4.04)
+    assert ttft_s[at_s > 60] == pytest.approx(0.04)
+
+
 def test_every_tier_has_a_panel_of_its_own(tmp_path: Path) -> None:
     result = record(deployment(), tmp_path, steady() + steady(7, queue_s=1.0), SPAN_S)
     figure = latency_over_time(result, read_asked(result))
@@ -121,6 +135,21 @@ def test_every_tier_has_a_panel_of_its_own(tmp_path: Path) -> None:
     platinum = panel(figure, "time to first token, tier platinum")
     assert line(platinum, "p50")[1] == pytest.approx(0.04)
     assert not panel(figure, "time to first token, tier free").texts  # no event, no label
+
+
+def test_of_many_tiers_those_with_most_requests_are_shown(tmp_path: Path) -> None:
+    names = [f"t{n}" for n in range(8)]
+    of = deployment(
+        tenants=[{"name": name, "tier": name} for name in names],
+        tiers={name: {} for name in names},
+    )
+    counts = (5, 9, 8, 1, 7, 6, 4, 2)
+    requests = [completed(of, n, 1.0, n % 8) for n in range(8 * 9) if n // 8 < counts[n % 8]]
+    result = record(of, tmp_path, requests, SPAN_S)
+    ((_, caption, make),) = figures_over_time(result, read_asked(result))
+    titles = [axes.get_title(loc="left") for axes in make(result).axes[:-1]]
+    assert [title[-2:] for title in titles] == ["t0", "t1", "t2", "t4", "t5", "t6"]
+    assert "the 6 tiers with most requests" in caption
 
 
 def test_refusals_are_shares_of_those_who_came_at_the_time(tmp_path: Path) -> None:
@@ -158,6 +187,8 @@ def test_replicas_up_are_stacked_by_pool(tmp_path: Path) -> None:
     at_s, up = np.asarray(outline.get_xdata(), float), np.asarray(outline.get_ydata(), float)
     assert set(up[(at_s >= 30) & (at_s < 60)]) == {1.0}
     assert set(up[(at_s < 30) | (at_s >= 60)]) == {2.0}
+    tops = [float(area.get_datalim(axes.transData).y1) for area in axes.collections]
+    assert tops == [1.0, 2.0]
     known = axes.get_legend()
     assert known is not None
     assert [text.get_text() for text in known.texts] == ["a", "b"]
