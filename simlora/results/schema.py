@@ -68,11 +68,16 @@ class PrefixFacts:
 @dataclass(frozen=True, slots=True)
 class BatchFacts:
     """Engine steps, summed over replicas. `busy_s` is the time spent in steps; `mean_running` the
-    mean number of running requests per replica over its busy time."""
+    mean number of running requests per replica over its busy time. `merges` counts how often an
+    adapter was folded into the base weights or taken out of them again, `merged_s` is the time that
+    one was in them; `trust_turns` counts how often another trust class had its turn."""
 
     steps: int = 0
     busy_s: float = 0.0
     mean_running: float = 0.0
+    merges: int = 0
+    merged_s: float = 0.0
+    trust_turns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,9 @@ class Admitter:
                 scheduler.wait_for(state, request, now)
                 continue
             if pass_over is not None and pass_over.stops(request, now):
+                if rules is not None and rules.may_release():
+                    rules.exhausted(now)  # among those parked may be some that come before
+                    continue
                 break
             if rules is not None and not rules.lets_in(request, now):
                 continue

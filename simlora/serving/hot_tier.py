@@ -10,6 +10,7 @@ from simlora.serving.adapter_state import ABSENT, HOT, LOADING, AdapterState
 from simlora.serving.eviction import EvictionPolicy
 from simlora.serving.hot_size import HotSize
 from simlora.serving.memory import MemoryPlan
+from simlora.serving.memory_watcher import MemoryWatcher
 from simlora.serving.page_pool import ADAPTER, PagePool
 from simlora.serving.tier_stats import TierStats
 
@@ -54,6 +55,7 @@ class HotTier:
         self._states = states
         self._stats = stats
         self._on_evict = on_evict
+        self.watcher: MemoryWatcher | None = None
 
     def asked(self, state: AdapterState, now: float) -> None:
         """A request for the adapter has arrived. It leaves if its time is over."""
@@ -89,6 +91,8 @@ class HotTier:
             victim = self.next_victim(now)
             assert victim is not None
             self.evict(victim, now)
+        if self.watcher is not None:
+            self.watcher.load_started(state)
         self._pool.allocate(ADAPTER, state.pages)
         state.hot = LOADING
         self.count += 1
@@ -149,6 +153,8 @@ class HotTier:
 
     def evict(self, state: AdapterState, now: float) -> None:
         """Drop an idle adapter."""
+        if self.watcher is not None:
+            self.watcher.evicted(state)
         self._set_idle(state, -1)
         state.hot = ABSENT
         state.unread = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 
 from simlora.serving.namespaces import SHARED
@@ -35,6 +35,7 @@ class PrefixCache:
         self.node_pages = node_pages
         self.lookup_tokens = 0
         self.hit_tokens = 0
+        self.on_evict: Callable[[PrefixNode], None] | None = None  # told before pages are free
         self._pool = pool
         self._nodes: dict[tuple[int, int], PrefixNode] = {}
         self._idle: OrderedDict[tuple[int, int], PrefixNode] = OrderedDict()
@@ -112,7 +113,9 @@ class PrefixCache:
 
     def evict_oldest(self) -> None:
         """Free the pages of the idle block that was used longest ago."""
-        key, _ = self._idle.popitem(last=False)
+        key, node = self._idle.popitem(last=False)
+        if self.on_evict is not None:
+            self.on_evict(node)
         del self._nodes[key]
         self._pool.release(PREFIX, self.node_pages)
 

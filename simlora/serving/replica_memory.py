@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simlora.serving.adapter_state import AdapterState
 from simlora.serving.adapter_tiers import AdapterTiers
+from simlora.serving.memory_watcher import MemoryWatcher
 from simlora.serving.namespaces import Namespaces
 from simlora.serving.page_pool import ADAPTER, KV, PagePool
 from simlora.serving.prefix_cache import PrefixCache
@@ -34,6 +35,13 @@ class ReplicaMemory:
         self._block_tokens = plan.block_tokens
         self.block_pages = plan.block_pages
         self._reclaim_extra = int(plan.pool_pages * RECLAIM_SHARE)
+        self._watcher: MemoryWatcher | None = None
+
+    def watch(self, watcher: MemoryWatcher) -> None:
+        """Tell `watcher` from now on."""
+        self._watcher = self.hot.watcher = watcher
+        if self.prefix is not None:
+            self.prefix.on_evict = watcher.forgotten
 
     def blocks(self, tokens: int) -> int:
         """KV blocks that `tokens` tokens fill, the last perhaps in part."""
@@ -121,6 +129,8 @@ class ReplicaMemory:
 
     def count_prefix(self, request: Request, tokens: int, cached: int) -> None:
         """Count a lookup that led to an admission."""
+        if self._watcher is not None:
+            self._watcher.admitted(request, cached)
         if self.prefix is not None and request.prefix_hashes:
             self.prefix.lookup_tokens += tokens
             self.prefix.hit_tokens += cached
@@ -130,7 +140,11 @@ class ReplicaMemory:
         hashes, nodes = request.prefix_hashes, request.prefix_nodes
         if self.prefix is not None and hashes and nodes is not None:
             public = self._namespaces.public_blocks(request)
-            self.prefix.adopt(self._namespace(request), hashes, nodes, kv_tokens, now, public)
+            adopted = self.prefix.adopt(
+                self._namespace(request), hashes, nodes, kv_tokens, now, public
+            )
+            if adopted and self._watcher is not None:
+                self._watcher.cached(request, adopted)
 
     def release_prefix(self, request: Request, now: float) -> int:
         """Stop sharing. Returns the KV blocks that were shared."""
@@ -144,6 +158,8 @@ class ReplicaMemory:
 
     def release(self, request: Request, kv_tokens: int, now: float) -> None:
         """Give back all that a request holding `kv_tokens` tokens has of this memory."""
+        if self._watcher is not None:
+            self._watcher.left(request, kv_tokens)
         blocks = self.blocks(kv_tokens)
         if request.prefix_nodes is not None:
             blocks -= self.release_prefix(request, now)

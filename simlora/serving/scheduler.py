@@ -60,7 +60,8 @@ class BatchScheduler:
         self._separate = engine.scheduler.batching == "separate"
         self._cold_start = adapters.cold_start
         self._retry_after_s = adapters.retry_after_s
-        self.queue = make_queue(spec.deployment, self.memory)  # of those whose adapters are hot, or were
+        # Of those whose adapters are hot, or were.
+        self.queue = make_queue(spec.deployment, self.memory)
         self.ordered = isinstance(self.queue, OrderedQueue)
         self.meter = ServiceMeter(self.queue, self.decodes, told=not self.ordered)
         self.admitter = Admitter(self, spec)
@@ -117,9 +118,9 @@ class BatchScheduler:
 
     def wait_for(self, state: AdapterState, request: Request, now: float) -> None:
         """The request waits until its adapter is in GPU memory."""
-        if self.pass_over is not None:
-            self.pass_over.waits(request, now)
         self.tiers.wait_for(state, request, self.key(request), now)
+        if self.pass_over is not None:
+            self.pass_over.waits(request, state, self.tiers.backlog, now)
 
     def transfer_done(self, transfer: Transfer, now: float, *, failed: bool = False) -> None:
         """The driver has carried out a transfer from `tiers.outbox`, or it failed."""
@@ -208,7 +209,7 @@ class BatchScheduler:
         if self.prefilling:
             budget, undisturbed = self._continue_prefills(budget, now, undisturbed)
         if undisturbed or not self.running:
-            if self.pass_over is not None and not self.running and self.pass_over.closed(now):
+            if self.pass_over is not None and self.pass_over.holds_all(self, now):
                 # What was loaded for those who have to wait may be in the way.
                 self.tiers.hot.give_up_fresh()
                 self._loads.retry()

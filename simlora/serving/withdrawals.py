@@ -24,6 +24,8 @@ class Withdrawals:
             self.pending[request.index] = (request, reason)
         else:
             self._scheduler.forget(request)
+            # It may have been the one that found no memory; the next in the queue may find some.
+            self._scheduler.admitter.blocked = False
             self._fail(request, reason, now)
 
     def carry_out(self, now: float) -> None:
@@ -31,11 +33,7 @@ class Withdrawals:
         for request, reason in self.pending.values():
             if request.status == RUNNING:
                 self._scheduler.drop(request, now)
-            elif request.status == WAITING:  # preempted meanwhile
-                self._scheduler.forget(request)
-            else:
-                continue
-            self._fail(request, reason, now)
+                self._fail(request, reason, now)
         self.pending.clear()
 
     def fail_waiting(self, requests: list[Request], reason: str, now: float) -> None:
@@ -54,10 +52,6 @@ class Withdrawals:
         """The replica is lost with its memory. Returns all of its requests by arrival, as they wait
         to go on elsewhere from the tokens that they had; the scheduler is good for nothing more."""
         scheduler = self._scheduler
-        for request, reason in self.pending.values():
-            if request.status == WAITING:  # preempted meanwhile
-                scheduler.forget(request)
-                self._fail(request, reason, now)
         running = list(scheduler.running.values())
         for request in running:
             if request.finish_step >= 0:

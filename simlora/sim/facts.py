@@ -33,6 +33,8 @@ def gather_facts(
     stats = [scheduler.tiers.stats for scheduler in schedulers]
     found = [sum(counts) for counts in zip(*(s.found for s in stats), strict=True)]
     prefixes = [s.memory.prefix for s in schedulers if s.memory.prefix is not None]
+    rules = [s.rules for s in schedulers if s.rules is not None]
+    mergings = [rule.merging for rule in rules if rule.merging is not None]
     busy_s = sum(replica.busy_s for replica in replicas)
     running_s = sum(replica.running_s for replica in replicas)
     return RunFacts(
@@ -83,6 +85,9 @@ def gather_facts(
             steps=sum(replica.steps for replica in replicas),
             busy_s=busy_s,
             mean_running=running_s / busy_s if busy_s else 0.0,
+            merges=sum(merging.switches for merging in mergings),
+            merged_s=math.fsum(merging.merged_s(simulation.env.now) for merging in mergings),
+            trust_turns=sum(rule.trust.turns for rule in rules if rule.trust is not None),
         ),
         preemptions=sum(scheduler.preemptions for scheduler in schedulers),
         interrupted=interrupted,

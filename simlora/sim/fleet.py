@@ -214,6 +214,7 @@ class Fleet:
             self._candidates.clear()
             if not member.process.scheduler.outstanding:
                 self._switch_off(member)
+                self.on_idle()  # it may have been in a step for nobody
 
     def _switch_off(self, member: Member) -> None:
         member.process.close()

@@ -167,7 +167,12 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
         }
     ]
     if (limit is None or limit > 1) and draw(st.booleans()):
-        pro = {"name": "pro", "tier": "gold", "adapter": {"rank": 8}, "trust_class": "paying"}
+        pro: dict[str, Any] = {
+            "name": "pro",
+            "tier": "gold",
+            "adapter": {"rank": 8},
+            "trust_class": "paying",
+        }
         tenants.append(pro)
         adapters["hot"]["pinned_tiers"] = draw(st.sampled_from([[], ["gold"]]))
     gateway: dict[str, Any] = {
@@ -215,7 +220,7 @@ def cases(draw: st.DrawFn, *, slots: bool | None = None) -> Case:
             "on_end": draw(st.sampled_from(["drain", "discard"])),
         },
     )
-    scenario = _short_of_memory(scenario, draw(st.sampled_from([0.2, 0.0, 1.0, 4.0, None])))
+    scenario = short_of_memory(scenario, draw(st.sampled_from([0.2, 0.0, 1.0, 4.0, None])))
     load = Load(
         seed=draw(st.integers(0, 2**32 - 1)),
         requests=draw(st.integers(10, 120)),
@@ -282,21 +287,19 @@ def events(draw: st.DrawFn, replicas: int) -> list[dict[str, Any]]:
     return draw(st.lists(some, min_size=1, max_size=5))
 
 
-def _short_of_memory(scenario: Scenario, spare: float | None) -> Scenario:
-    """Leave memory for the largest adapter, the pinned ones, one request of the greatest length and
-    `spare` more of them (None: plenty)."""
+def short_of_memory(scenario: Scenario, spare: float | None) -> Scenario:
+    """Leave the first pool's replicas memory for the largest adapter, the pinned ones, one request
+    of the greatest length and `spare` more of them (None: plenty)."""
     if spare is None:
         return scenario
     deployment = expand(scenario)
     plan = plan_memory(deployment, 0)
     pinned_tiers = scenario.adapters.hot.pinned_tiers
-    pages = {a.index: plan.adapter_pages(a.parameters) for a in deployment.adapters}
-    pinned = sum(
-        pages[adapter]
-        for tenant in deployment.tenants
-        if deployment.tier_names[tenant.tier] in pinned_tiers
-        for adapter in tenant.adapters
-    )
+    largest = pinned = 0
+    for adapter in deployment.served_by(0):
+        pages = plan.adapter_pages(adapter.parameters)
+        largest = max(largest, pages)
+        if deployment.tier_names[deployment.tenants[adapter.tenant].tier] in pinned_tiers:
+            pinned += pages
     request = -(-plan.max_model_len // plan.block_tokens) * plan.block_pages
-    largest = max(pages.values(), default=0)
     return with_pool(scenario, pinned + largest + request + int(spare * request))

@@ -90,8 +90,7 @@ def test_a_request_waited_for_gets_the_slot_that_was_filled_for_a_later_one() ->
     slow = SLOW_STORE | {"nvme": {"capacity_gb": 0}, "warm": {"capacity_gb": 1.0}}
     engine = {"memory": {"mode": "slots", "max_loras": 1, "max_lora_rank": 16}}
     asks = [Ask(0.0, 0), Ask(5.0, 1), Ask(5.1, 2), Ask(9.0, 1), Ask(9.1, 0), Ask(9.2, 2)]
-    of = constant({"order": "strict_fcfs"}, adapters=slow, engine=engine)
-    of = of.with_overrides({"engine.scheduler.order": "strict_fcfs"})
+    of = constant({}, adapters=slow, engine=engine | {"scheduler": {"order": "strict_fcfs"}})
     requests = run(of, asks).requests
     assert all(request.status == COMPLETED for request in requests)
     assert first_tokens_s(requests) == sorted(first_tokens_s(requests))
@@ -99,8 +98,6 @@ def test_a_request_waited_for_gets_the_slot_that_was_filled_for_a_later_one() ->
 
 def test_priority_goes_by_the_weight_of_the_tier_then_by_arrival() -> None:
     asks = [Ask(0.0, -1, 10, 5, tenant=0), *(Ask(0.01, -1, tenant=t) for t in (0, 1, 2, 0, 2))]
-    requests = run(constant({"order": "priority"}, engine={"max_num_seqs": 1}), asks).requests
-    # `engine` above replaced the rules: asked for again.
     of = constant({}, engine={"max_num_seqs": 1, "scheduler": {"order": "priority"}})
     requests = run(of, asks).requests[1:]
     order = sorted(range(5), key=lambda i: requests[i].first_token_s)

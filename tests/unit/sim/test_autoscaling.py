@@ -180,3 +180,16 @@ def test_who_is_held_back_by_the_network_finds_the_pool_awake_again() -> None:
     assert first.queue_s == pytest.approx(0.5 + 0.3)
     # Off at 3 s, found so at 3.2 s, up at 3.7 s, there at 4.0 s.
     assert second.queue_s == pytest.approx(0.3 + 0.5 + 0.3)
+
+
+def test_a_pool_that_sleeps_in_the_midst_of_a_step_for_nobody_ends_the_run() -> None:
+    """The only request gives up while a blocking engine loads its adapter."""
+    scaled = SCALED | {"down_after_s": 0.0, "interval_s": 0.1}
+    scenario = story(
+        autoscale=scaled | {"startup_s": 0.0},
+        engine__adapter_loading="blocking",
+        adapters={"initial_tier": "nvme"},
+        gateway__timeouts_s={"standard": 0.3},
+    )
+    finished = tell(scenario, Ask(0.05, 0))
+    assert finished.simulation.env.now < 2.0

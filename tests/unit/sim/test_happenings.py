@@ -180,7 +180,7 @@ def test_a_leak_takes_pages_at_its_rate_until_it_is_mended() -> None:
 
 
 def test_a_leak_of_less_than_a_page_a_second_adds_up() -> None:
-    finished = tell(story(leak(0.3, 10.0)), Ask(0.0, output_tokens=150))
+    finished = tell(story(leak(0.35, 10.0)), Ask(0.0, output_tokens=150))
     assert lost_pages(finished) == [3]
 
 
