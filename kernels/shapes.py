@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields, replace
 
+from kernels.rope import RopeScaling
+
 # Linear modules of a layer in the order in which an adapter's weights lie in the pool, and the
 # groups that share their input, each of which is one launch to shrink and one to expand.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -20,7 +22,8 @@ class ModelShape:
     """RMSNorm, grouped-query attention with rotary positions, gated MLP.
 
     Field names are those of a Hugging Face `config.json`. Raises ValueError unless all sizes are at
-    least 1 and all widths multiples of 16 elements, which the kernels' loads are aligned to.
+    least 1 and all widths multiples of 16 elements, which the kernels' loads are aligned to, a
+    head's is even, and the base and the norm's epsilon are positive.
     """
 
     hidden_size: int
@@ -33,6 +36,7 @@ class ModelShape:
     rms_norm_eps: float = 1e-5
     rope_theta: float = 10_000.0
     attention_bias: bool = False  # biases on q, k and v, as Qwen2 has them
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self) if field.default is MISSING):
@@ -46,6 +50,11 @@ class ModelShape:
         for name in ("hidden_size", "intermediate_size", "q_dim", "kv_dim"):
             if getattr(self, name) % 16:
                 raise ValueError(f"{name} must be a multiple of 16, not {getattr(self, name)}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim must be even, not {self.head_dim}: positions turn pairs")
+        for name in ("rms_norm_eps", "rope_theta"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
 
     @property
     def q_dim(self) -> int:
@@ -92,7 +101,17 @@ class ModelShape:
 
 
 SHAPES: dict[str, ModelShape] = {  # of well-known models; the last one is made up, for tests
-    "llama-3.1-8b": ModelShape(4096, 14336, 32, 32, 8, 128, 128_256, rope_theta=500_000.0),
+    "llama-3.1-8b": ModelShape(
+        hidden_size=4096,
+        intermediate_size=14336,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=128,
+        vocab_size=128_256,
+        rope_theta=500_000.0,
+        rope_scaling=RopeScaling("llama3", 8.0),
+    ),
     "qwen2.5-7b": ModelShape(3584, 18944, 28, 28, 4, 128, 152_064, 1e-6, 1e6, attention_bias=True),
     "tiny-llama": ModelShape(256, 768, 4, 4, 2, 64, 4096),
 }

@@ -32,7 +32,9 @@ class Model:
         self.pool = pool
         self.ops = ops
         device = pool.pages.device
-        self._cos_sin = rotary_table(shape.head_dim, max_positions, shape.rope_theta, None, device)
+        self._cos_sin = rotary_table(
+            shape.head_dim, max_positions, shape.rope_theta, shape.rope_scaling, device
+        )
 
     def forward(
         self, inputs: StepInputs, lora: LoraBatch | None, workspace: Tensor, max_query_len: int

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simlora.engine.sampling import Sampling
+
 Ints = NDArray[np.int32]
 PADDING = -1
 # Parts begin at multiples of 16 bytes, and rows of block tables are multiples of 16 entries: what
@@ -32,13 +34,15 @@ class SequenceStep:
 
     `tokens` are those to compute: one in decode, a chunk in prefill; the first of them is number
     `position` of its sequence. `blocks` are the KV blocks that the sequence holds, the computed
-    tokens' included. `slot`: its adapter's, -1 for the base model.
+    tokens' included. `slot`: its adapter's, -1 for the base model. `sampling`: how the next token
+    is chosen, None for the likeliest.
     """
 
     tokens: Ints
     position: int
     blocks: Ints
     slot: int
+    sampling: Sampling | None = None
 
     @property
     def context(self) -> int:

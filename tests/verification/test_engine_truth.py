@@ -31,6 +31,9 @@ from tests.verification.hf_models import (
     write_model,
 )
 
+# transformers uses its own old names.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
+
 torch.set_num_threads(1)
 TOKENS = 7
 KINDS = list(ADAPTERS)

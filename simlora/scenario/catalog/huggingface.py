@@ -14,7 +14,16 @@ from simlora.scenario.problems import dotted, given
 from simlora.scenario.wording import explain
 
 SUPPORTED = ("llama", "qwen2", "mistral")
-_LARGEST_CONFIG_BYTES = 1_000_000
+_LARGEST_BYTES = 1_000_000
+_FIGURES = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "vocab_size",
+    "max_position_embeddings",
+    "rms_norm_eps",
+)
 
 
 def read_config(path: Path) -> ModelSpec:
@@ -24,7 +33,7 @@ def read_config(path: Path) -> ModelSpec:
     """
     if path.is_dir():
         path = path / "config.json"
-    config = _read_json(path)
+    config = read_json(path)
     family = config.get("model_type")
     if family not in SUPPORTED:
         raise UserError(
@@ -40,10 +49,13 @@ def read_config(path: Path) -> ModelSpec:
         raise UserError(f"{path}: {dotted(field)}: {problem}".replace(": : ", ": ")) from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(
+    path: Path, kind: str = "a config.json", largest_bytes: int = _LARGEST_BYTES
+) -> dict[str, Any]:
+    """The object in a JSON file, `kind` being what such files are called. Raises UserError."""
     try:
-        if path.stat().st_size > _LARGEST_CONFIG_BYTES:
-            raise UserError(f"{path}: is too large for a config.json")
+        if path.stat().st_size > largest_bytes:
+            raise UserError(f"{path}: is too large for {kind}")
         config = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
@@ -52,7 +64,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: is not valid JSON: {error.msg}") from None
     except RecursionError:
-        raise UserError(f"{path}: is nested too deeply for a config.json") from None
+        raise UserError(f"{path}: is nested too deeply for {kind}") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: must be a JSON object, not {given(config)}")
     return config
@@ -73,14 +85,22 @@ def _shapes(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "attention_bias": config["model_type"] == "qwen2",
         "sources": {"shapes": str(path)},
     }
-    for field in (
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "vocab_size",
-        "max_position_embeddings",
-    ):
-        if field in config:
-            shapes[field] = config[field]
-    return shapes
+    shapes |= {field: config[field] for field in _FIGURES if field in config}
+    return shapes | _rope(config)
+
+
+def _rope(config: dict[str, Any]) -> dict[str, Any]:
+    """`rope_theta` and `rope_scaling`, which transformers 5 writes as one: `rope_parameters`.
+
+    An own base in `rope_scaling` counts before the config's. No scaling is `default` there.
+    """
+    scaling = config.get("rope_scaling") or config.get("rope_parameters")
+    if not isinstance(scaling, dict):
+        found = {"rope_scaling": scaling or None, "rope_theta": config.get("rope_theta")}
+    else:
+        rest = {key: value for key, value in scaling.items() if key not in ("rope_theta", "type")}
+        rest.setdefault("rope_type", scaling.get("type", "default"))
+        theta = scaling.get("rope_theta", config.get("rope_theta"))
+        plain = rest == {"rope_type": "default"}
+        found = {"rope_scaling": None if plain else rest, "rope_theta": theta}
+    return {key: value for key, value in found.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from simlora.scenario.strict import Strict
 
@@ -81,6 +81,10 @@ class ModelSpec(Spec):
     max_position_embeddings: _Count
     tie_word_embeddings: bool = False
     attention_bias: bool = False  # biases on q, k and v, as Qwen2 has them
+    # What an engine needs besides; where a config.json is silent, transformers' defaults.
+    rms_norm_eps: _Positive = 1e-6
+    rope_theta: _Positive = 10_000.0
+    rope_scaling: dict[str, JsonValue] | None = None  # as in config.json
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelSpec:

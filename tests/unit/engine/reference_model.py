@@ -98,6 +98,7 @@ def _attention(shape: ModelShape, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def _rotated(shape: ModelShape, head: Tensor) -> Tensor:
     """One head's rows, each turned by its position: pair i is elements i and i + head_dim / 2."""
+    assert shape.rope_scaling is None, "not here: the truth about it is transformers'"
     half = shape.head_dim // 2
     position = torch.arange(len(head), dtype=torch.float64)[:, None]
     pair = torch.arange(half, dtype=torch.float64)

@@ -5,7 +5,7 @@ Pages, blocks and slots are taken in no order, and sequences that grow together 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -20,6 +20,7 @@ from kernels.pool import DevicePool
 from kernels.shapes import MODULES, ModelShape
 from simlora.engine.engine import Engine, Limits
 from simlora.engine.model import Model
+from simlora.engine.sampling import Sampling
 from simlora.engine.step_inputs import SequenceStep, StepInputs
 from simlora.engine.weights import LayerWeights, ModelWeights, random_weights
 from simlora.serving.page_pool import PagePool
@@ -85,6 +86,16 @@ class Recording(Model):
         return logits
 
 
+class ReplayedStep:
+    """What a CUDA graph is, without one: the step that it was made of, whenever it is launched."""
+
+    made: int = 0
+
+    def __init__(self, step: Callable[[], Tensor], device: torch.device, memory: object) -> None:
+        ReplayedStep.made += 1
+        self.launch = step
+
+
 @dataclass(eq=False)
 class Served:
     """A sequence, and what the engine has said of it."""
@@ -95,6 +106,7 @@ class Served:
     computed: int = 0
     tokens: list[int] = field(default_factory=list)
     logits: list[Tensor] = field(default_factory=list)
+    sampling: Sampling | None = None
 
     @property
     def waiting(self) -> int:
@@ -114,10 +126,13 @@ class Service:
         seed: int = 0,
         max_num_seqs: int = 8,
         max_model_len: int = MAX_MODEL_LEN,
+        weights: ModelWeights | None = None,
     ) -> None:
         self.shape = shape
         self.adapters = list(adapters)
-        self.weights = uneven_norms(random_weights(shape, torch.float32, CPU, tied=tied, seed=seed))
+        self.weights = weights or uneven_norms(
+            random_weights(shape, torch.float32, CPU, tied=tied, seed=seed)
+        )
         self.packed = [pack_adapter(shape, adapter, torch.float32) for adapter in adapters]
         blocks = max_num_seqs * -(-max_model_len // BLOCK_TOKENS)
         block_pages = 2 * shape.num_hidden_layers * BLOCK_TOKENS
@@ -136,9 +151,9 @@ class Service:
             generator.shuffle(free.ids)
         self.slots = [self.pool.load(each) for each in self.packed]
         limits = Limits(max_num_seqs, max_num_seqs * max_model_len, max_model_len, MAX_RANK)
-        weights = moved(self.weights, DEVICE)
-        self.engine = Engine(shape, weights, self.pool, limits)
-        self.model = Recording(shape, weights, self.pool, self.engine.ops, max_model_len)
+        here = moved(self.weights, DEVICE)
+        self.engine = Engine(shape, here, self.pool, limits)
+        self.model = Recording(shape, here, self.pool, self.engine.ops, max_model_len)
         self.model.said = torch.full((max_num_seqs, shape.vocab_size), torch.nan, device=DEVICE)
         self.engine.model = self.model
 
@@ -206,7 +221,8 @@ class Service:
             sequence.blocks += self.pool.take_blocks(1, KV).tolist()
         slot = -1 if sequence.adapter is None else self.slots[sequence.adapter]
         blocks = np.array(sequence.blocks, dtype=np.int32)
-        return SequenceStep(np.array(tokens, dtype=np.int32), sequence.computed, blocks, slot)
+        computed = np.array(tokens, dtype=np.int32)
+        return SequenceStep(computed, sequence.computed, blocks, slot, sequence.sampling)
 
 
 def assert_close(actual: Tensor, expected: Tensor) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from simlora.engine.graphs import graph_sizes
+from simlora.engine.sampling import Sampling
 from tests.unit.engine.serving import ADAPTERS, CPU, Served, Service, assert_close
 
 # Needs what `conftest.py` says, and a GPU.
@@ -83,7 +84,7 @@ def test_captured_steps_equal_eager_ones(size: int, adapted: bool) -> None:
         expected = step.eager()
         for _ in range(3):
             assert_same(step.run(), expected)
-    assert list(service.engine._graphs) == [(size, adapted)]
+    assert list(service.engine._graphs) == [(size, adapted, False)]
     for _ in range(3):
         service.step(sequences)
     service.check(*sequences)
@@ -98,7 +99,7 @@ def test_a_step_captured_between_replays_of_another_leaves_it_right(adapted: boo
     assert_same(a.run(), of_a)
     assert_same(a.run(), of_a)
     assert_same(b.run(), of_b)  # captured here, in the memory that a's graph has
-    assert list(service.engine._graphs) == [(4, adapted), (8, not adapted)]
+    assert list(service.engine._graphs) == [(4, adapted, False), (8, not adapted, False)]
     for _ in range(2):
         assert_same(a.run(), of_a)
         assert_same(b.run(), of_b)
@@ -132,4 +133,18 @@ def test_a_graph_reads_the_adapter_that_its_slot_holds_now() -> None:
         service.check(sequence)
         service.pool.unload(service.slots[adapter])
     assert len(taken) == 1
-    assert list(service.engine._graphs) == [(1, True)]
+    assert list(service.engine._graphs) == [(1, True, False)]
+
+
+def test_captured_steps_draw_what_eager_ones_draw() -> None:
+    service = Service(adapters=ADAPTERS, max_num_seqs=LARGEST)
+    sequences = decoding(service, 12, adapted=True)
+    for number, each in enumerate(sequences):
+        hows = (None, Sampling(seed=number), Sampling(seed=number, temperature=0.8, top_p=0.9))
+        each.sampling = hows[number % 3]
+    for batch in (12, 5, 1, 8):
+        step = Step(service, sequences[:batch])
+        expected = step.eager()
+        for _ in range(3):
+            assert_same(step.run(), expected)
+        service.step(sequences)

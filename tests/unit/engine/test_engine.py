@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import hypothesis.strategies as st
@@ -10,14 +9,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from torch import Tensor
 
 from kernels.accounts import KV
 from kernels.lora_batch import LoraBatch
 from kernels.lora_stream import pack_adapter
 from kernels.shapes import MODULES, ModelShape
-from simlora.engine import engine as engine_module
-from simlora.engine.graphs import graph_sizes
 from simlora.engine.random_adapter import random_adapter
 from simlora.engine.step_inputs import InputBuffer
 from tests.unit.engine.reference_model import greedy, reference_logits
@@ -29,6 +25,7 @@ from tests.unit.engine.serving import (
     MAX_MODEL_LEN,
     MAX_RANK,
     TINY,
+    ReplayedStep,
     Served,
     Service,
     assert_close,
@@ -310,26 +307,6 @@ def test_adapters_that_come_and_go_between_steps_change_no_token(seed: int) -> N
     assert uploads > 50
     assert len(finished) > 30
     assert len(service.engine._graphs) >= 4 or DEVICE.type == "cpu"
-
-
-class ReplayedStep:
-    """What a CUDA graph is, without one: the step that it was made of, whenever it is launched."""
-
-    made: int = 0
-
-    def __init__(self, step: Callable[[], Tensor], device: torch.device, memory: object) -> None:
-        ReplayedStep.made += 1
-        self.launch = step
-
-
-@pytest.fixture
-def padding(monkeypatch: pytest.MonkeyPatch) -> Service:
-    """A service whose decode steps are padded and replayed as on a GPU."""
-    monkeypatch.setattr(engine_module, "CapturedStep", ReplayedStep)
-    monkeypatch.setattr(ReplayedStep, "made", 0)
-    service = Service(adapters=ADAPTERS)
-    service.engine._graph_sizes = graph_sizes(service.engine.limits.max_num_seqs)
-    return service
 
 
 def test_replayed_padded_steps_give_the_same_tokens(padding: Service) -> None:

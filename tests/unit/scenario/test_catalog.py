@@ -122,6 +122,8 @@ QWEN = {
     "num_key_value_heads": 4,
     "vocab_size": 152064,
     "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-06,
+    "rope_theta": 1000000.0,
     "torch_dtype": "bfloat16",
 }
 
