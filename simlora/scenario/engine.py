@@ -45,7 +45,7 @@ class Grouping(Strict):
 
 
 class Trust(Strict):
-    """Batches confined to trust classes: each tenant's own, each tier's, or those that tenant groups
+    """Batches confined to trust classes: a tenant's own, a tier's, or those that tenant groups
     name (`trust_class`). Only one class runs at a time; its turn ends, and the batch runs empty,
     after another one has waited `max_wait_s` of it."""
 
@@ -54,7 +54,7 @@ class Trust(Strict):
 
 
 class Merged(Strict):
-    """dLoRA's merged mode (OSDI 2024): an adapter that `share` of the requests here within `window_s`
+    """dLoRA's merged mode (OSDI 2024): an adapter that `share` of the requests within `window_s`
     ask for is merged into the base weights. Its requests then run without LoRA's part of a step,
     and others wait, at most `max_wait_s`.
 

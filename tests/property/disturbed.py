@@ -136,12 +136,12 @@ def scripts(draw: st.DrawFn, scenario: Scenario, span_s: float) -> list[dict[str
         {"crash": replica},
         {"crash": replica},
         {"region_outage": st.sampled_from(regions)},
-        {"slow_gpu": replica, "factor": st.sampled_from([1.0, 1.7, 20.0])},
+        {"slow_gpu": replica, "factor": st.sampled_from([1.7, 1.0, 20.0])},
         {"store_outage": st.just(True)},
         {"pool_leak": replica, "gb_per_s": st.sampled_from([0.001, 0.1, 100.0])},
     ]
     names = [adapter.name for adapter in expand(scenario).adapters]
     if names:
-        kinds.append({"corrupt_adapter": st.sampled_from(names[:3] + names[-3:])})
+        kinds += [{"corrupt_adapter": st.sampled_from(names[:3] + names[-3:])}] * 2
     some = st.one_of([st.fixed_dictionaries(kind | when) for kind in kinds])
-    return draw(st.lists(some, max_size=8))
+    return draw(st.lists(some, min_size=2, max_size=10))

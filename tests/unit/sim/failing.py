@@ -16,12 +16,12 @@ from tests.unit.serving.adapter_stories import scenario as adapter_scenario
 __all__ = ["STEP_S", "Ask", "outcomes", "story", "tell"]
 
 
-def story(
-    *events: dict[str, Any], replicas: int = 1, autoscale: dict[str, Any] | None = None, **more: Any
-) -> Scenario:
-    """Replicas to which these things happen. Of `more`, `adapters` changes the tiers field by
-    field; all else are overrides by their dotted path, with `__` for a dot."""
+def story(*events: dict[str, Any], **more: Any) -> Scenario:
+    """`replicas` (1) to which these things happen, with `autoscale` or without. Of `more`,
+    `adapters` changes the tiers field by field; all else are overrides by their dotted path, with
+    `__` for a dot."""
     adapters = more.pop("adapters", {})
+    replicas, autoscale = more.pop("replicas", 1), more.pop("autoscale", None)
     fleet = {"gpu": "mini", "replicas": replicas, "autoscale": autoscale}
     changes = {name.replace("__", "."): value for name, value in more.items()}
     overrides = {"fleet": [fleet], "events": list(events), **changes}

@@ -183,13 +183,16 @@ def test_who_is_held_back_by_the_network_finds_the_pool_awake_again() -> None:
 
 
 def test_a_pool_that_sleeps_in_the_midst_of_a_step_for_nobody_ends_the_run() -> None:
-    """The only request gives up while a blocking engine loads its adapter."""
-    scaled = SCALED | {"down_after_s": 0.0, "interval_s": 0.1}
+    """A blocking engine loads an adapter ahead, in a step of 0.35 s. Who waits for its end gives up
+    at 0.15 s, and the look of 0.2 s finds nobody."""
+    scaled = SCALED | {"initial": 1, "down_after_s": 0.0, "interval_s": 0.1}
     scenario = story(
-        autoscale=scaled | {"startup_s": 0.0},
+        autoscale=scaled,
         engine__adapter_loading="blocking",
-        adapters={"initial_tier": "nvme"},
-        gateway__timeouts_s={"standard": 0.3},
+        adapters={"prefetch": {"top_k": 1, "rate_limit_per_s": None}},
+        gateway__timeouts_s={"standard": 0.1},
     )
-    finished = tell(scenario, Ask(0.05, 0))
-    assert finished.simulation.env.now < 2.0
+    finished = tell(scenario, Ask(0.05))
+    assert outcomes(finished) == ["failed: timeout"]
+    assert paid_s(finished) == pytest.approx([0.2])
+    assert finished.simulation.env.now == pytest.approx(0.2)

@@ -142,6 +142,7 @@ def test_what_was_under_way_to_it_is_lost() -> None:
     assert lost.scheduler.tiers.stats.loads == 0
     assert back.scheduler.tiers.stats.loads == 1
     assert [link.active for link in lost.links] == [0, 0, 0]
+    assert lost.events == 0  # nothing is heard of it any more
 
 
 def test_its_memory_is_empty_and_accounted_for() -> None:

@@ -79,7 +79,10 @@ def test_a_request_that_waits_for_its_adapter_leaves_at_once_and_the_load_goes_o
     scenario = hasty(READ_S / 2, adapters={"initial_tier": "nvme"})
     finished = tell(scenario, Ask(0.0, HASTY), Ask(5.0, HASTY))
     given_up, second = finished.requests
-    assert outcomes(finished) == [TIMED_OUT, TIMED_OUT if COPY_S + 0.1 > READ_S / 2 else "completed"]
+    assert outcomes(finished) == [
+        TIMED_OUT,
+        TIMED_OUT if COPY_S + 0.1 > READ_S / 2 else "completed",
+    ]
     assert given_up.finish_s == pytest.approx(READ_S / 2)
     assert given_up.adapter_wait_s == pytest.approx(READ_S / 2)
     assert finished.schedulers[0].tiers.stats.found[2] == 1  # the second finds it in host memory
@@ -163,7 +166,10 @@ def test_on_its_way_to_another_region_a_request_leaves_at_once() -> None:
             {"gpu": "mini", "region": "here", "tenants": ["tenant"]},
             {"gpu": "mini", "region": "there"},
         ],
-        "tenants": [{"name": "tenant"}, {"name": "hasty", "tier": "gold", "regions": ["here", "there"]}],
+        "tenants": [
+            {"name": "tenant"},
+            {"name": "hasty", "tier": "gold", "regions": ["here", "there"]},
+        ],
         "gateway.cross_region_s": 0.5,
     }
     scenario = hasty(0.3).with_overrides(far)

@@ -154,6 +154,13 @@ def test_a_damaged_file_fails_while_it_is_damaged_and_copies_in_memory_are_good(
     assert again.adapter_wait_s == pytest.approx(DOWNLOAD_S + COPY_S)  # its disk has no copy
 
 
+def test_a_copy_in_host_memory_is_good_while_the_file_is_damaged() -> None:
+    corrupt = {"corrupt_adapter": "tenant-0000", "at_s": 0.0, "duration_s": 9.0}
+    finished = tell(story(corrupt), Ask(0.1, 0))
+    assert outcomes(finished) == ["completed"]
+    assert finished.requests[0].adapter_wait_s == pytest.approx(COPY_S)
+
+
 # --- leaks ---------------------------------------------------------------------------------
 
 
