@@ -146,6 +146,13 @@ class AdapterTiers:
             self.backlog[:] = [entry for entry in self.backlog if entry[2] is not state]
             heapify(self.backlog)
 
+    def requeue(self, state: AdapterState, key: float) -> None:
+        """The first request that waits for an adapter is another one, with another place."""
+        entries = [entry for entry in self.backlog if entry[2] is not state]
+        if len(entries) < len(self.backlog):
+            self.backlog[:] = [*entries, (key, state.index, state)]
+            heapify(self.backlog)
+
     def _on_disk(self, state: AdapterState) -> bool:
         return state.index in self.lower.nvme
 

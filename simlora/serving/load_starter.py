@@ -68,7 +68,7 @@ class LoadStarter:
         """Whether an adapter that nobody waits for may be given GPU memory now."""
         return (
             bool(self._tiers.ahead)
-            and not self._ahead_stalled
+            and (not self._ahead_stalled or self._tiers.hot.limit_rose)
             and not self._scheduler.admitter.blocked
             and self._tiers.hot.loading_count < self._max_seqs
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from simlora.serving.adapter_state import AdapterState
 from simlora.serving.adapter_tiers import AdapterTiers
 from simlora.serving.memory_watcher import MemoryWatcher
@@ -36,6 +38,9 @@ class ReplicaMemory:
         self.block_pages = plan.block_pages
         self._reclaim_extra = int(plan.pool_pages * RECLAIM_SHARE)
         self._watcher: MemoryWatcher | None = None
+        # Pages that steps in flight have filled and that are booked when they are complete; a
+        # driver that takes many steps at once knows.
+        self.unbooked_pages: Callable[[], int] = lambda: 0
 
     def watch(self, watcher: MemoryWatcher) -> None:
         """Tell `watcher` from now on."""

@@ -378,6 +378,8 @@ class BatchScheduler:
         if state is not None and request in state.waiting:
             self._wait_no_more([request])
             self.tiers.stop_waiting(state, request)
+            if state.waiting:
+                self.tiers.requeue(state, self.key(state.waiting[0]))
             return
         if self.rules is None or not self.rules.forget(request):
             self.queue.remove(request)

@@ -39,14 +39,15 @@ class Autoscaling:
             self.look(pool)
             yield self._env.timeout(interval_s)
 
-    def look(self, pool: int) -> None:
-        """See that the pool has the replicas it should have, if it is autoscaled."""
-        if pool not in self._pools:
-            return
+    def look(self, pool: int, more: int = 0) -> None:
+        """See that an autoscaled pool has the replicas it should have; `more` requests would have
+        come to it that have gone elsewhere."""
         config, scaler = self._pools[pool]
         fleet, members = self._fleet, self._fleet.of_pool(pool)
-        unfinished = self._held(pool) + sum(
-            member.process.scheduler.outstanding for member in members if member.running
+        unfinished = (
+            more
+            + self._held(pool)
+            + sum(member.process.scheduler.outstanding for member in members if member.running)
         )
         wanted = scaler.wanted(unfinished, self._env.now)
         # One that is down serves nobody; another takes its place until it is back.

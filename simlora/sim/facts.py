@@ -31,7 +31,7 @@ def gather_facts(
     replicas = fleet.lives
     schedulers = [replica.scheduler for replica in replicas]
     stats = [scheduler.tiers.stats for scheduler in schedulers]
-    found = [sum(counts) for counts in zip(*(s.found for s in stats), strict=True)]
+    found = [sum(s.found[source] for s in stats) for source in range(len(SOURCE_NAMES))]
     prefixes = [s.memory.prefix for s in schedulers if s.memory.prefix is not None]
     rules = [s.rules for s in schedulers if s.rules is not None]
     mergings = [rule.merging for rule in rules if rule.merging is not None]

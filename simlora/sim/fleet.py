@@ -49,6 +49,8 @@ class Member:
         self.state = OFF
         self.lives: list[ReplicaProcess] = []
         self.faults = faults
+        scenario = spec.deployment.scenario
+        self.scaled = scenario.fleet[pool].autoscale is not None  # it may be started and stopped
         self.slowness = 1.0
         self.startup_s = 0.0  # of its present start
         self.version = 0  # of its state; what was planned for an older one is void
@@ -138,6 +140,11 @@ class Fleet:
     def busy(self) -> list[ReplicaProcess]:
         """Those that serve requests now."""
         return [member.process for member in self.members if member.running]
+
+    def startable(self, number: int) -> bool:
+        """Whether a member is of an autoscaled pool and not broken."""
+        member = self.members[number]
+        return member.scaled and not member.losses
 
     def of_pool(self, pool: int) -> list[Member]:
         """The members of a fleet entry."""

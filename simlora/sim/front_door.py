@@ -17,6 +17,7 @@ from simlora.serving.request import FAILED, REJECTED, RUNNING, WAITING, Request
 from simlora.serving.retries import retry_delay_s
 from simlora.serving.routing import Router
 from simlora.sim.fleet import Fleet
+from simlora.sim.waiting_room import WaitingRoom
 
 Then = Callable[[Request, float], None]
 
@@ -25,8 +26,8 @@ class FrontDoor:
     """Lets requests in, sends them to replicas, and gives them up when their time is over.
 
     Every request ends in `ended`, here or on a replica. `on_wait` is called with a request for
-    which no replica is up; `on_sent` with each that has been sent to one; `on_quiet` when a request
-    was the last to be held here, perhaps.
+    which no replica is up, or none that it prefers; `on_sent` with each that has been sent to one;
+    `on_quiet` when a request was the last to be held here, perhaps.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class FrontDoor:
         self.on_wait: Callable[[Request], None] = lambda _: None
         self.on_sent: Callable[[Request], None] = lambda _: None
         self.on_quiet: Callable[[], None] = lambda: None
-        self.homeless: dict[int, Request] = {}  # no replica that may take them is up
+        self.homeless = WaitingRoom(placement, fleet.startable)
         self._housing = False  # at the end of this instant
         self._held_back: dict[int, Request] = {}  # by the gateway, the network or their clients
         self._env = env
@@ -62,12 +63,12 @@ class FrontDoor:
         self._clients = deployment.scenario.workload.clients
         self._timeouts_s = [gateway.timeouts_s.get(name) for name in deployment.tier_names]
         regions = {pool.region for pool in deployment.scenario.fleet}
-        self._far = len(regions) > 1 and gateway.cross_region_s > 0
+        self._far = len(regions) > 1
 
     @property
     def empty(self) -> bool:
         """Whether every request that has come is on a replica, or at its end."""
-        return not self._held_back and not self.homeless
+        return not self._held_back and not self.homeless.requests
 
     def receive(self, request: Request, now: float) -> None:
         """A request arrives now."""
@@ -79,7 +80,7 @@ class FrontDoor:
 
     def cut(self) -> list[Request]:
         """The run ends now. Returns the requests that are here."""
-        requests = [*self._held_back.values(), *self.homeless.values()]
+        requests = [*self._held_back.values(), *self.homeless.requests.values()]
         for request in requests:
             book_outside(request, self._env.now)
         return requests
@@ -129,13 +130,13 @@ class FrontDoor:
         begun = request.preemptions > 0
         if not replicas:
             # Who is turned away has still shown that a replica is wanted.
-            self.homeless[request.index] = request
+            self.homeless.add(request)
             self.on_wait(request)
             replicas = self._fleet.candidates(request.tenant, request.adapter)
             if replicas:
-                del self.homeless[request.index]
+                self.homeless.pop(request)
             elif self._turns_away_homeless and not begun:
-                del self.homeless[request.index]
+                self.homeless.pop(request)
                 request.reason, request.retry_after_s = "unavailable", self._retry_after_s
                 self._turn_away(request, now)
                 return
@@ -151,6 +152,8 @@ class FrontDoor:
                 f"{choice!r}; allowed are 0 to {len(replicas) - 1}"
             )
         number = replicas[choice].number
+        if self._far and number not in self._placement.choices(request.tenant, request.adapter)[0]:
+            self.on_wait(request)  # one at home may be asleep
         delay_s = self._placement.delay_s(request.tenant, number) if self._far else 0.0
         if delay_s:
             self._hold_back(request, delay_s, lambda r, at_s: self._deliver(r, number, at_s))
@@ -183,25 +186,23 @@ class FrontDoor:
     def house(self) -> None:
         """A replica has come up: those it may serve go on, when all that come up at this instant
         are there."""
-        if self.homeless and not self._housing:
+        if self.homeless.requests and not self._housing:
             self._housing = True
             self._env.timeout(0).callbacks.append(lambda _: self._house())
 
     def _house(self) -> None:
         self._housing = False
-        waiting, self.homeless = self.homeless, {}
-        for request in waiting.values():
+        for request in list(self.homeless.requests.values()):
             if self._fleet.candidates(request.tenant, request.adapter):
+                self.homeless.pop(request)
                 self.dispatch(request, self._env.now)
-            else:
-                self.homeless[request.index] = request
         self.on_quiet()
 
     def _give_up(self, request: Request) -> None:
         """The time of a request is over."""
         if request.status not in (WAITING, RUNNING):
             return
-        here = self._held_back.pop(request.index, None) or self.homeless.pop(request.index, None)
+        here = self._held_back.pop(request.index, None) or self.homeless.pop(request)
         if here is None:
             self._fleet.members[request.replica].process.give_up(request, "timeout")
             return

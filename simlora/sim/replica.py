@@ -39,6 +39,7 @@ class ReplicaProcess:
         on_idle: Callable[[], None],
     ) -> None:
         self.scheduler = scheduler
+        scheduler.memory.unbooked_pages = self._unbooked_pages
         self._idle = True  # waits for something to come in, or for the alarm
         self.events = 0
         self.busy_s = 0.0
@@ -61,6 +62,14 @@ class ReplicaProcess:
         self._run_growth_s = 0.0
         self._run_started_s = 0.0
         env.process(self._serve())
+
+    def _unbooked_pages(self) -> int:
+        """Pages of the KV blocks that the done steps of the run in flight have opened; they are
+        booked when the run is complete."""
+        if self._run_steps <= 1:
+            return 0
+        scheduler = self.scheduler
+        return scheduler.decodes.new_blocks(self._steps_done()) * scheduler.memory.block_pages
 
     @property
     def idle(self) -> bool:
@@ -88,8 +97,12 @@ class ReplicaProcess:
     def lose(self) -> list[Request]:
         """The replica is lost now, and the step in flight with it. Returns its requests, by
         arrival, to go on elsewhere."""
-        if self._run_steps > 1 and (steps := self._steps_done()):
-            self._end_run(steps)
+        if self._run_steps > 1:
+            steps = self._steps_done()
+            if steps and self._run_s(steps) >= self._env.now - self._run_started_s:
+                steps -= 1  # one that ends at this very instant is lost
+            if steps:
+                self._end_run(steps)
         self.close()
         return self.scheduler.withdrawals.evacuate(self._env.now)
 
@@ -257,12 +270,9 @@ class ReplicaProcess:
         scheduler = self.scheduler
         kv_pages, prefix_pages, adapter_pages = scheduler.memory.pool.held
         free_pages = scheduler.memory.pool.free
-        if self._run_steps > 1:
-            # The steps done have opened blocks that are booked when the run is complete.
-            blocks = scheduler.decodes.new_blocks(self._steps_done())
-            grown = blocks * scheduler.memory.block_pages
-            kv_pages += grown
-            free_pages -= grown
+        grown = self._unbooked_pages()
+        kv_pages += grown
+        free_pages -= grown
         return (
             len(scheduler.running),
             scheduler.waiting,

@@ -77,7 +77,7 @@ class Simulation:
         )
         self._door.on_quiet = self._stop_if_done
         self._door.on_wait = self._find_replica
-        self._autoscaling = Autoscaling(self.env, deployment, self.fleet, self._held_for)
+        self._autoscaling = Autoscaling(self.env, deployment, self.fleet, self._door.homeless.count)
         Happenings(self.env, deployment, self.fleet, self._door.lost)
         self.fleet.on_up = self._came_up
         self._prefetching: Prefetching | None = None
@@ -187,20 +187,12 @@ class Simulation:
             self._prefetching.came_up(number)
         self._door.house()
 
-    def _held_for(self, pool: int) -> int:
-        """Requests that wait for a replica of a pool to come up."""
-        homeless = self._door.homeless.values()
-        return sum(pool in self._pools_of(request) for request in homeless)
-
-    def _pools_of(self, request: Request) -> set[int]:
-        """The fleet entries that may serve a request."""
-        choices = self.placement.choices(request.tenant, request.adapter)
-        return {self.placement.pool_of(number) for numbers in choices for number in numbers}
-
     def _find_replica(self, request: Request) -> None:
-        """No replica is up for a request: one may be to be started, wherever it prefers."""
-        for pool in sorted(self._pools_of(request)):
-            self._autoscaling.look(pool)
+        """No replica that a request prefers is up: one may be to be started."""
+        homeless = self._door.homeless
+        more = int(request.index not in homeless.requests)
+        for pool in homeless.pools_of(request):
+            self._autoscaling.look(pool, more)
 
     # --- the end ------------------------------------------------------------------------
 

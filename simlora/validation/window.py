@@ -47,12 +47,15 @@ class ClientSimulation(Simulation):
             self.env.process(self._watch())
 
     def _receive(self, request: Request) -> None:
-        if self._cap is not None and sum(replica.scheduler.waiting for replica in self.replicas) >= self._cap:
+        if self._cap is not None and self._waiting() >= self._cap:
             if self.capped_since_s is None:
                 self.capped_since_s = request.arrival_s
                 self._on_cap()
             return
         super()._receive(request)
+
+    def _waiting(self) -> int:
+        return sum(replica.scheduler.waiting for replica in self.replicas)
 
     def _watch(self) -> Generator[Any, Any, None]:
         running: deque[int] = deque(maxlen=SAMPLES)

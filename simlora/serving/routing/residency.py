@@ -31,4 +31,5 @@ def kv_use(replica: ReplicaView) -> float:
     held = memory.pool.held
     idle_prefix = memory.prefix.idle_pages if memory.prefix is not None else 0
     pages = memory.pool.pages - held[ADAPTER] + memory.hot.idle_pages
-    return (held[KV] + held[PREFIX] - idle_prefix) / pages if pages > 0 else 1.0
+    used = held[KV] + memory.unbooked_pages() + held[PREFIX] - idle_prefix
+    return used / pages if pages > 0 else 1.0
