@@ -6,7 +6,7 @@ from simlora.errors import UserError
 from simlora.scenario.adapter_checks import check_adapters
 from simlora.scenario.batching_checks import check_batching
 from simlora.scenario.catalog import ModelSpec, load_gpu, load_model
-from simlora.scenario.event_checks import check_autoscaling, check_events
+from simlora.scenario.event_checks import check_autoscaling, check_corrupt, check_events
 from simlora.scenario.placement_checks import check_placement
 from simlora.scenario.problems import FieldError, did_you_mean, one_of
 from simlora.scenario.schema import BurstArrivals, Scenario, TenantGroup, Workload
@@ -35,6 +35,7 @@ def check(scenario: Scenario) -> None:
     check_versions(scenario, MOST_ADAPTERS)
     check_autoscaling(scenario)
     check_events(scenario)
+    check_corrupt(scenario)
     _check_names(scenario)
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from simlora.scenario.catalog import GpuSpec, ModelSpec, Weights, load_gpu, load_model
 from simlora.scenario.checks import check
 from simlora.scenario.eligibility import eligible_pools, group_model, pool_model
-from simlora.scenario.event_checks import corrupt_names
-from simlora.scenario.problems import FieldError, one_of
 from simlora.scenario.schema import Scenario, Tier
 
 
@@ -100,13 +98,6 @@ def expand(scenario: Scenario) -> Deployment:
             tenant_index.setdefault(group.name, tenant.index)
             if group.adapters == 1:
                 adapter_index.setdefault(group.name, tenant.adapters[0])
-    for where, name in corrupt_names(scenario):
-        if name not in adapter_index:
-            raise FieldError(
-                where,
-                f'no adapter "{name}": the only adapter of a tenant has the tenant\'s name, '
-                f"several are numbered; there is {one_of(list(adapter_index)[:3] or ['none'])}",
-            )
     pools = range(len(scenario.fleet))
     return Deployment(
         scenario=scenario,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from simlora.scenario.events import CorruptAdapter, Crash, PoolLeak, RegionOutage, SlowGpu
-from simlora.scenario.problems import FieldError, did_you_mean
-from simlora.scenario.schema import Scenario
+from simlora.scenario.problems import FieldError, did_you_mean, one_of
+from simlora.scenario.schema import Scenario, TenantGroup
 
 
 def check_events(scenario: Scenario) -> None:
@@ -40,6 +40,37 @@ def corrupt_names(scenario: Scenario) -> list[tuple[tuple[str | int, ...], str]]
         if isinstance(event, CorruptAdapter)
     ]
     return named
+
+
+def check_corrupt(scenario: Scenario) -> None:
+    """Raises FieldError for the first adapter said to be corrupt that there is not."""
+    for where, name in corrupt_names(scenario):
+        if not any(_has_adapter(group, name) for group in scenario.tenants):
+            names = [f"{g.name}-0000" + ("/0" if g.adapters > 1 else "") for g in scenario.tenants]
+            raise FieldError(
+                where,
+                f'no adapter "{name}": the only adapter of a tenant has the tenant\'s name, '
+                f"several are numbered; there is {one_of(names)}",
+            )
+
+
+def _has_adapter(group: TenantGroup, name: str) -> bool:
+    """Whether a group has an adapter of that name, without expanding it."""
+    name, at, version = name.partition("@")
+    if at and (group.rollout is None or version != group.rollout.candidate.name):
+        return False
+    if group.count == group.adapters == 1 and name == group.name:
+        return True
+    tenant, slash, number = name.partition("/")
+    if bool(slash) != (group.adapters > 1) or (slash and not _counts(number, group.adapters, 1)):
+        return False
+    group_name, _, place = tenant.rpartition("-")
+    return bool(group.adapters) and group_name == group.name and _counts(place, group.count, 4)
+
+
+def _counts(text: str, count: int, digits: int) -> bool:
+    """Whether a text is a number below `count`, written with at least so many digits."""
+    return text.isdecimal() and int(text) < count and text == f"{int(text):0{digits}d}"
 
 
 def check_autoscaling(scenario: Scenario) -> None:

@@ -149,8 +149,8 @@ def test_a_damaged_adapter_must_be_there(tmp_path: Path, name: str) -> None:
     path = write(tmp_path, with_line(13, f"  - {{corrupt_adapter: {name}{WHEN}"))
     with pytest.raises(UserError) as caught:
         expand(load_scenario(path))
-    assert f'{FIRST}.corrupt_adapter: no adapter "{name}"' in str(caught.value)
-    assert "there is pro-0000, lab-0000/0 or lab-0000/1" in str(caught.value)
+    assert f'bad.yaml:13: {FIRST}.corrupt_adapter: no adapter "{name}"' in str(caught.value)
+    assert "there is pro-0000 or lab-0000/0" in str(caught.value)
 
 
 @pytest.mark.parametrize(
