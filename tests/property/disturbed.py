@@ -136,7 +136,7 @@ def scripts(draw: st.DrawFn, scenario: Scenario, span_s: float) -> list[dict[str
         {"crash": replica},
         {"crash": replica},
         {"region_outage": st.sampled_from(regions)},
-        {"slow_gpu": replica, "factor": st.sampled_from([1.7, 1.0, 20.0])},
+        *[{"slow_gpu": replica, "factor": st.sampled_from([1.7, 1.0, 20.0])}] * 3,
         {"store_outage": st.just(True)},
         {"pool_leak": replica, "gb_per_s": st.sampled_from([0.001, 0.1, 100.0])},
     ]
