@@ -86,29 +86,25 @@ class BatchScheduler:
         """A request has been routed here, at `now`. False if it is turned away: then the request
         says why, and when to come again."""
         request.enqueued_s = now
-        if request.adapter < 0 or request.base_fallback:
-            self._accept(request, now)
-            self.queue.push(request, now)
-            return True
-        tiers = self.tiers
-        state = tiers.look_up(request, now)
-        # What another replica has begun goes on with its own adapter.
-        may_choose = self._cold_start != "wait" and request.preemptions == 0
-        if may_choose and tiers.is_cold(state):
-            tiers.fetch(state, now)
-            if self._cold_start == "reject":
-                request.reason, request.retry_after_s = "cold_start", self._retry_after_s
-                return False
-            request.base_fallback = True
-            self._accept(request, now)
-            self.queue.push(request, now)
-            return True
+        if request.adapter >= 0 and not request.base_fallback:
+            tiers = self.tiers
+            state = tiers.look_up(request, now)
+            # What another replica has begun goes on with its own adapter.
+            may_choose = self._cold_start != "wait" and request.preemptions == 0
+            if may_choose and tiers.is_cold(state):
+                tiers.fetch(state, now)
+                if self._cold_start == "reject":
+                    request.reason, request.retry_after_s = "cold_start", self._retry_after_s
+                    return False
+                request.base_fallback = True
+            else:
+                request.adapter_state = state
+                if state.hot != HOT:
+                    self._accept(request, now)
+                    self.wait_for(state, request, now)
+                    return True
         self._accept(request, now)
-        request.adapter_state = state
-        if state.hot == HOT:
-            self.queue.push(request, now)
-        else:
-            self.wait_for(state, request, now)
+        self.queue.push(request, now)
         return True
 
     def _accept(self, request: Request, now: float) -> None:
@@ -365,6 +361,7 @@ class BatchScheduler:
         if request.finish_step >= 0:
             self.phases.decode_ends(request, now)
             kv_tokens = self._stop_decoding(request)
+            self.plan.decoder_left(request.adapter_state)
         else:
             kv_tokens = request.prefilled_tokens
             self.prefilling.remove(request)

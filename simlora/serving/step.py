@@ -51,6 +51,16 @@ class StepPlan:
                 shape.distinct_adapters += 1
                 shape.distinct_adapter_parameters += state.parameters
 
+    def decoder_left(self, state: AdapterState | None) -> None:
+        """A decoding sequence of an adapter has been thrown out before the step: if it was the last
+        one, the adapter is in the step for its chunks alone."""
+        if state is None or state.decoding or state in self._adapters:
+            return
+        if any(request.adapter_state is state for request, _ in self.chunks):
+            self._adapters.append(state)
+            self.shape.distinct_adapters += 1
+            self.shape.distinct_adapter_parameters += state.parameters
+
     def chunks_alone(self) -> BatchShape:
         """The shape of a step that computes the chunks and nothing else."""
         shape = self.shape

@@ -150,7 +150,10 @@ class _RolloutState:
         if self._comparison is None or not self._is_on(now):
             return
         # Both versions are measured on the same time.
-        if request.arrival_s < self.config.start_s or request.status not in (COMPLETED, FAILED):
+        if request.arrival_s < self.config.start_s:
+            return
+        # That no replica can serve a version counts against it; other refusals are no measure.
+        if request.status not in (COMPLETED, FAILED) and request.reason != "unavailable":
             return
         ttft_s, tpot_s, e2e_s = inf, inf, inf
         if request.status == COMPLETED:

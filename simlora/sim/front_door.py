@@ -16,6 +16,7 @@ from simlora.serving.placement import Placement
 from simlora.serving.request import FAILED, REJECTED, RUNNING, WAITING, Request
 from simlora.serving.retries import retry_delay_s
 from simlora.serving.routing import Router
+from simlora.serving.versions import Versions
 from simlora.sim.fleet import Fleet
 from simlora.sim.waiting_room import WaitingRoom
 
@@ -37,6 +38,7 @@ class FrontDoor:
         fleet: Fleet,
         placement: Placement,
         router: Router,
+        versions: Versions,
         ended: list[Request],
     ) -> None:
         gateway = deployment.scenario.gateway
@@ -45,12 +47,14 @@ class FrontDoor:
         self.on_quiet: Callable[[], None] = lambda: None
         self.homeless = WaitingRoom(placement, fleet.startable)
         self._housing = False  # at the end of this instant
+        self._copied: set[int] = set()  # requests, which may be let in again
         self._held_back: dict[int, Request] = {}  # by the gateway, the network or their clients
         self._env = env
         self._deployment = deployment
         self._fleet = fleet
         self._placement = placement
         self._router = router
+        self._versions = versions
         self._ended = ended
         # What a server spends on a request beside its steps. The replica is not chosen yet, so of
         # several kinds the slowest counts.
@@ -99,9 +103,19 @@ class FrontDoor:
         if wait_s < 0:
             self._turn_away(request, now)
         elif wait_s + self._overhead_s == 0:
-            self.dispatch(request, now)
+            self._send_in(request, now)
         else:
-            self._hold_back(request, wait_s + self._overhead_s, self.dispatch)
+            self._hold_back(request, wait_s + self._overhead_s, self._send_in)
+
+    def _send_in(self, request: Request, now: float) -> None:
+        """A request has been let in, and with it the copy that a version on trial is to be sent."""
+        copy = None
+        if self._versions.active and request.index not in self._copied:
+            copy = self._versions.shadow_of(request, now)
+        self.dispatch(request, now)
+        if copy is not None:
+            self._copied.add(request.index)
+            self.dispatch(copy, now)
 
     def _hold_back(self, request: Request, wait_s: float, then: Then) -> None:
         """Go on with a request after a while."""
@@ -117,7 +131,7 @@ class FrontDoor:
     def _turn_away(self, request: Request, now: float) -> None:
         """A request is refused: its client asks again, or gives up."""
         delay_s = retry_delay_s(self._clients, request)
-        if delay_s is None:
+        if delay_s is None or request.shadow:  # nobody asks for a copy
             self._end(request, REJECTED, now)
             return
         request.attempts += 1
@@ -217,4 +231,5 @@ class FrontDoor:
     def _end(self, request: Request, status: int, now: float) -> None:
         request.status = status
         request.finish_s = now
+        self._versions.finished(request, now)
         self._ended.append(request)

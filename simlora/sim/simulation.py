@@ -73,6 +73,7 @@ class Simulation:
             self.fleet,
             self.placement,
             router,
+            self.versions,
             recorder.pending,
         )
         self._door.on_quiet = self._stop_if_done
@@ -165,15 +166,9 @@ class Simulation:
 
     def _receive(self, request: Request) -> None:
         """A request arrives now."""
-        now = request.arrival_s
-        if not self.versions.active:
-            self._door.receive(request, now)
-            return
-        copy = self.versions.shadow_of(request, now)
-        self.versions.assign(request, now)
-        self._door.receive(request, now)
-        if copy is not None:
-            self._door.dispatch(copy, now)
+        if self.versions.active:
+            self.versions.assign(request, request.arrival_s)
+        self._door.receive(request, request.arrival_s)
 
     def _finished(self, request: Request, scheduler: BatchScheduler) -> None:
         """A request has ended on a replica: tell those who learn from it."""
