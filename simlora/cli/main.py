@@ -20,8 +20,11 @@ _COMMANDS = {
     "isolation": "Tell what sharing prefix caches leaks, and what isolating them costs.",
     "trace": "Make, import and look at traces.",
     "calibrate": "Fit a timing profile to measurements of a server.",
+    "live": "Serve a scenario in real time on a real engine.",
+    "serve": "Answer OpenAI's API with simulated timing, to test gateways without a GPU.",
     "validate": "Judge predictions against measurements of real servers.",
     "report": "Write a self-contained HTML report of one or more runs.",
+    "registry": "Keep the adapters that may be served: files, records and signatures.",
     "schema": "Print the JSON Schema of a scenario, for editors.",
 }
 

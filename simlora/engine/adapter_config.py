@@ -1,6 +1,7 @@
 """`adapter_config.json` of a PEFT LoRA adapter: which modules it changes, and by how much.
 
 Names, defaults and the matching of modules are PEFT's (its `LoraConfig`, as of version 0.21).
+Needs no torch, so that an adapter can be judged where none is installed.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from kernels.shapes import MODULES
 from simlora.errors import UserError
 from simlora.scenario.catalog.huggingface import read_json
+from simlora.scenario.catalog.specs import TARGET_SETS
 from simlora.scenario.problems import dotted, given, one_of
 from simlora.scenario.strict import Strict
 from simlora.scenario.wording import explain
 
 CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+MODULES = TARGET_SETS["all-linear"]
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 _LONGEST_PATTERN = 4000
 
@@ -167,6 +170,11 @@ def module_name(layer: int, module: str) -> str:
     """A module's name in the base model, as PEFT sees it."""
     block = "self_attn" if module in ATTENTION else "mlp"
     return f"model.layers.{layer}.{block}.{module}"
+
+
+def tensor_name(module: str, matrix: str) -> str:
+    """The name of a module's matrix, `A` or `B`, in a file that PEFT wrote."""
+    return f"base_model.model.{module}.lora_{matrix}.weight"
 
 
 def _set(value: Any) -> bool:

@@ -13,13 +13,17 @@ from torch import Tensor
 
 from kernels.lora_stream import LoraModule
 from kernels.shapes import MODULES, ModelShape
-from simlora.engine.adapter_config import CONFIG, module_name, read_adapter_config
-from simlora.engine.tensor_files import TensorFiles, open_tensors, refuse_pickles
+from simlora.engine.adapter_config import (
+    CONFIG,
+    WEIGHTS,
+    module_name,
+    read_adapter_config,
+    tensor_name,
+)
+from simlora.engine.pickles import refuse_pickles
+from simlora.engine.tensor_files import TensorFiles, open_tensors
 from simlora.errors import UserError
 from simlora.scenario.problems import given
-
-WEIGHTS = "adapter_model.safetensors"
-_PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,8 @@ def save_adapter(
     names = {module_name(*at): module for at, module in weights.items()}
     tensors: dict[str, Tensor] = {}
     for name, module in names.items():
-        tensors[_tensor(name, "A")] = module.a.to(dtype).contiguous()
-        tensors[_tensor(name, "B")] = module.b.to(dtype).contiguous()
+        tensors[tensor_name(name, "A")] = module.a.to(dtype).contiguous()
+        tensors[tensor_name(name, "B")] = module.b.to(dtype).contiguous()
     ranks = {name: len(module.a) for name, module in names.items()}
     alphas = {name: module.scale * len(module.a) for name, module in names.items()}
     rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
@@ -112,10 +116,6 @@ def save_adapter(
     save_file(tensors, folder / WEIGHTS)
 
 
-def _tensor(module: str, matrix: str) -> str:
-    return f"{_PREFIX}{module}.lora_{matrix}.weight"
-
-
 def _zeros(shape: ModelShape, module: str, rank: int, dtype: torch.dtype) -> LoraModule:
     inner, outer = shape.linear_shapes[module]
     a, b = torch.zeros(rank, inner, dtype=dtype), torch.zeros(outer, rank, dtype=dtype)
@@ -124,7 +124,7 @@ def _zeros(shape: ModelShape, module: str, rank: int, dtype: torch.dtype) -> Lor
 
 def _check_names(modules: set[str], tensors: TensorFiles) -> None:
     """Raises UserError unless the file has A and B of these modules, and nothing else."""
-    expected = {_tensor(module, matrix) for module in modules for matrix in "AB"}
+    expected = {tensor_name(module, matrix) for module in modules for matrix in "AB"}
     for name, path in tensors.place.items():
         if name not in expected:
             raise UserError(f"{path}: {name} is none of the matrices that its {CONFIG} tells of")
@@ -134,5 +134,5 @@ def _check_names(modules: set[str], tensors: TensorFiles) -> None:
 
 def _fill(module: LoraModule, name: str, rank: int, scale: float, tensors: TensorFiles) -> None:
     """Put a module's matrices into the first `rank` rows and columns, the scale into B."""
-    tensors.fill(_tensor(name, "A"), module.a[:rank])
-    tensors.fill(_tensor(name, "B"), module.b[:, :rank], scale)
+    tensors.fill(tensor_name(name, "A"), module.a[:rank])
+    tensors.fill(tensor_name(name, "B"), module.b[:, :rank], scale)

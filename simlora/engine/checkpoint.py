@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from kernels.shapes import ModelShape
+from simlora.engine.pickles import refuse_pickles
 from simlora.engine.shape import shape_of
-from simlora.engine.tensor_files import TensorFiles, open_tensors, refuse_pickles
+from simlora.engine.tensor_files import TensorFiles, open_tensors
 from simlora.engine.weights import ModelWeights, checkpoint_views, empty_weights, random_weights
 from simlora.errors import UserError
 from simlora.scenario.catalog import ModelSpec

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from simlora.errors import UserError
 
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 DTYPES: dict[str, torch.dtype] = {
     "fp32": torch.float32,
     "fp16": torch.float16,
@@ -90,19 +89,6 @@ def open_tensors(paths: Iterable[Path]) -> Iterator[TensorFiles]:
                     f"{path}: cannot be read: {error.strerror or 'no such file'}"
                 ) from None
         yield TensorFiles(handles)
-
-
-def refuse_pickles(folder: Path, wanted: str) -> None:
-    """Raises UserError if there is a pickle in place of the file `wanted`: `pytorch_model.bin` for
-    `model.safetensors`. What else training leaves behind does not count."""
-    stem = Path(wanted).stem
-    files = sorted(each.name for each in folder.iterdir() if each.suffix in _PICKLES)
-    pickles = [name for name in files if stem in name or name.startswith("consolidated")]
-    if pickles:
-        raise UserError(
-            f"{folder / pickles[0]}: is a pickle, which may run code and is not read; "
-            f"save it as {wanted}"
-        )
 
 
 def dtype_named(name: str) -> torch.dtype:
