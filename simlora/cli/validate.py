@@ -16,6 +16,7 @@ from simlora.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from simlora.live.decisions import Line
     from simlora.validation.compare import Comparison
     from simlora.validation.rows import BscRun
 
@@ -60,7 +61,8 @@ def validate(
 ) -> None:
     """Judge predictions against measurements.
 
-    With two result directories PREDICTED and MEASURED: the error of each figure. With --recipe: all
+    With two result directories PREDICTED and MEASURED: the error of each figure, and the first
+    decision that is another one where both have a log of them (decisions.jsonl). With --recipe: all
     runs of a table are predicted, and judged by metric and regime.
     """
     paths = [Path(given) for given in inputs]
@@ -121,15 +123,37 @@ def _slora(path: Path, profile: str | None, as_json: bool) -> None:
 
 
 def _compare(predicted: Path, measured: Path, as_json: bool) -> None:
+    from simlora.live.decisions import DECISIONS, first_difference, read_decisions
     from simlora.results.result import load_result
     from simlora.validation.compare import compare_results
 
     found = compare_results(load_result(predicted), load_result(measured))
+    logs = predicted / DECISIONS, measured / DECISIONS
+    both = all(log.is_file() for log in logs)
+    difference = first_difference(*map(read_decisions, logs)) if both else None
     if as_json:
-        entries = {c.metric: {**_without(c), "error": c.error} for c in found}
+        entries: dict[str, Any] = {c.metric: {**_without(c), "error": c.error} for c in found}
+        if both:
+            entries["first_different_decision"] = difference and dict(
+                zip(("line", "predicted", "measured"), difference, strict=True)
+            )
         _print_json(entries)
         return
     _print([_comparison_table(found)])
+    if both:
+        _tell_decisions(difference)
+
+
+def _tell_decisions(difference: tuple[int, Line | None, Line | None] | None) -> None:
+    from simlora.live.decisions import DECISIONS, as_text
+
+    if difference is None:
+        click.echo("\nall decisions are the same")
+        return
+    number, *lines = difference
+    click.echo(f"\nthe first decision that differs is line {number} of {DECISIONS}:")
+    for name, line in zip(("predicted", "measured"), lines, strict=True):
+        click.echo(f"  {name:9}  {'none' if line is None else as_text(line)}")
 
 
 def _without(comparison: Comparison) -> dict[str, Any]:

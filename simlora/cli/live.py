@@ -1,0 +1,131 @@
+"""`simlora live`: serve a scenario in real time on a real engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from simlora.cli.errors import INTERRUPTED
+from simlora.cli.openai_options import openai_options, server_options
+from simlora.errors import UserError
+from simlora.live.openai_options import ServerOptions
+from simlora.scenario.loading import load_scenario, parse_setting, with_place
+from simlora.scenario.schema import Scenario
+
+
+@click.command()
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option(
+    "--engine",
+    type=click.Choice(("embedded", "openai")),
+    default="embedded",
+    help="What serves the requests: simlora's own engine (the default), or the OpenAI-compatible "
+    "server at --url.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(("cuda", "cpu")),
+    help="Where the embedded engine runs (default: the GPU if there is one).",
+)
+@openai_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Result directory (default: runs/<name of the scenario>-live).",
+)
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change a field, for example --set workload.rate_rps=2 (may be repeated).",
+)
+@click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), help="Seed of all random draws.")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of a table.")
+@click.option("--no-report", is_flag=True, help="Do not write report.html.")
+def live(
+    scenario: Path,
+    engine: str,
+    device: str | None,
+    out: Path | None,
+    settings: tuple[str, ...],
+    seed: int | None,
+    as_json: bool,
+    no_report: bool,
+    **server: Any,
+) -> int:
+    """Serve SCENARIO in real time and write the result directory.
+
+    It has the files of `simlora run`, and every decision (decisions.jsonl) and what it took
+    (steps.parquet) besides. With --engine openai it has what a client can measure, no report, and
+    a table for `calibrate --from` (runs.csv). The first Ctrl-C lets no more requests come, the
+    second ends the run.
+    """
+    overrides: dict[str, Any] = dict(map(parse_setting, settings))
+    if seed is not None:
+        overrides["seed"] = seed
+    if no_report:
+        overrides["run.report"] = False
+    loaded = load_scenario(scenario, overrides, option="--set ")
+    directory = out if out is not None else Path("runs") / f"{loaded.name}-live"
+    options = server_options(engine == "openai", server)
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory}: is a file, so results cannot be written there")
+
+    from simlora.results.result import Result
+    from simlora.sim.output import growing_result
+
+    with growing_result(directory) as working:
+        try:
+            if options is None:
+                summary = _embedded(loaded, working, device)
+            else:
+                summary = _openai(loaded, working, options)
+        except UserError as error:
+            raise with_place(error, scenario, overrides) from None
+    # A report tells most of batches, memory and adapters, which a client does not see.
+    if loaded.run.report and options is None:
+        from simlora.report import write_report
+
+        write_report(Result(directory, summary))
+    _print(summary, as_json)
+    click.echo(f"results: {directory}", err=True)
+    return INTERRUPTED if summary["simulation"]["interrupted"] else 0
+
+
+def _embedded(scenario: Scenario, out: Path, device: str | None) -> dict[str, Any]:
+    from simlora.live import run_live
+    from simlora.live.view import watching
+
+    with watching() as look:
+        return run_live(scenario, out, device=device, note=_note, look=look).summary
+
+
+def _openai(scenario: Scenario, out: Path, options: ServerOptions) -> dict[str, Any]:
+    try:
+        from simlora.live.openai_client import run_openai
+        from simlora.live.openai_view import watching
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"--engine: openai needs the package {error.name}; pip install 'simlora[serve]'"
+        ) from None
+    with watching() as look:
+        return run_openai(scenario, out, options, note=_note, look=look).summary
+
+
+def _note(sentence: str) -> None:
+    click.echo(f"note: {sentence}", err=True)
+
+
+def _print(summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+        return
+    from rich.console import Console
+
+    from simlora.cli.tables import summary_table
+
+    Console().print(summary_table(summary))

@@ -1,0 +1,339 @@
+"""The wall clock: lets a server's requests come, its steps run and its transfers happen.
+
+One thread decides, one computes steps, and a few move adapters. Everything that is waited for is
+told to the server with the time at which it was over, and taken down as a row; no two are told at
+the same instant, so the rows give their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from simlora.errors import UserError
+from simlora.live.adapter_files import AdapterFiles
+from simlora.live.mirror import Mirror, Step
+from simlora.live.records import ARRIVAL, CUT, IDLE, STEP, STOP, TIMER, TRANSFER, Row
+from simlora.live.server import Server
+from simlora.live.store_link import StoreLink
+from simlora.serving.adapter_state import HOT, AdapterState
+from simlora.serving.loading import DISK, NETWORK, PCIE, TO_HOST, Transfer
+from simlora.serving.request import Request
+from simlora.serving.step import StepPlan
+
+if TYPE_CHECKING:
+    from simlora.live.embedded import Embedded
+
+CUT_SHORT = 2  # times that the end has been asked for, or more
+# asyncio waits in whole milliseconds, rounded up: so long before an instant a thread takes over.
+EARLY_S = 0.003
+
+
+class Driver:
+    """Serves `requests` (in order of arrival) in real time. `run` may be called once.
+
+    `taken` is told each row. `gauges_due` is called with the time, first 0, and says when it wants
+    to be called next. `check`: device and scheduler are compared at every step boundary.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        mirror: Mirror,
+        device: Embedded,
+        files: AdapterFiles,
+        requests: Iterator[Request],
+        taken: Callable[[Row], None],
+        *,
+        end_s: float | None = None,
+        check: bool = False,
+    ) -> None:
+        self.gauges_due: Callable[[float], float] | None = None
+        self.asked = 0
+        self.interrupted = False
+        self.arrived = 0
+        self.busy_s = 0.0
+        self.running_s = 0.0  # integral of running requests over busy time
+        self.output_tokens = 0
+        self._server = server
+        self._mirror = mirror
+        self._device = device
+        self._files = files
+        self._requests = requests
+        self._taken = taken
+        self._end_s = end_s
+        self._check = check
+        self._arrivals_over = False
+        self._last_s = -1.0
+        self._started_s = time.perf_counter()
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._uploads: dict[int, Future[None]] = {}  # by adapter
+        self._store = StoreLink(server.path.links_bytes_per_s[NETWORK])
+        self._clock_thread = ThreadPoolExecutor(1, "clock")
+        self._idle_count = 0
+        self._failure: BaseException | None = None
+
+    def now(self) -> float:
+        """Seconds since the start; never the same twice."""
+        now = max(time.perf_counter() - self._started_s, math.nextafter(self._last_s, math.inf))
+        self._last_s = now
+        return now
+
+    def ask(self) -> None:
+        """Ask for the end: the first time no more requests are taken, and those that have come are
+        served; the second time the run ends with the step in flight."""
+        self.interrupted = True
+        self.asked = min(self.asked + 1, CUT_SHORT)
+        if not self._server.stopped_retries:
+            self._server.stopped_retries = True
+            now = self.now()
+            self._taken(Row(STOP, 0, now, now))
+        self._changed.set()
+
+    # --- the run ------------------------------------------------------------------------
+
+    async def run(self) -> list[Request]:
+        """Serve until all is done, or the end is asked for. Returns the unfinished requests."""
+        self._started_s = time.perf_counter()
+        arrivals = self._begin(self._arrive())
+        self._begin(self._read_gauges())
+        try:
+            await self._serve()
+        finally:
+            arrivals.cancel()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._clock_thread.shutdown()
+            self._device.close()
+        now = self.now()
+        self._taken(Row(CUT, 0, now, now))
+        return self._server.cut(now)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = self._failure or error
+            self._changed.set()
+
+    async def _arrive(self) -> None:
+        server = self._server
+        for request in self._requests:
+            await self._until(request.arrival_s)
+            if self.asked:
+                break
+            now = self.now()
+            self.arrived += 1
+            server.receive(request, now)
+            self._taken(Row(ARRIVAL, request.index, request.arrival_s, now))
+            self._follow_orders()
+        if self._end_s is not None and not self.asked:
+            await asyncio.sleep(max(0.0, self._end_s - (time.perf_counter() - self._started_s)))
+            self.asked = CUT_SHORT  # what is unfinished by now does not count
+        self._arrivals_over = True
+        self._changed.set()
+
+    async def _until(self, time_s: float) -> None:
+        """Wait for an instant of the run, and be at most a fraction of a millisecond late."""
+        wait_s = time_s - (time.perf_counter() - self._started_s)
+        await asyncio.sleep(max(0.0, wait_s - EARLY_S))
+        if 0 < (rest_s := time_s - (time.perf_counter() - self._started_s)) <= EARLY_S:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._clock_thread, time.sleep, rest_s)
+
+    async def _read_gauges(self) -> None:
+        due_s = 0.0
+        while self.gauges_due is not None:
+            next_s = self.gauges_due(due_s)
+            elapsed_s = time.perf_counter() - self._started_s
+            await asyncio.sleep(max(0.0, next_s - elapsed_s))
+            due_s = next_s
+
+    async def _serve(self) -> None:
+        server, mirror = self._server, self._mirror
+        loop = asyncio.get_running_loop()
+        while self.asked < CUT_SHORT:
+            if self._failure is not None:
+                raise self._failure
+            start_s = self.now()
+            plan = server.schedule(start_s)
+            self._boundary()
+            if plan is None:
+                self._taken(Row(IDLE, self._idle_count, start_s, start_s))
+                self._idle_count += 1
+                if not await self._wanted():
+                    return
+                continue
+            decoding = [] if server.pauses(plan) else server.decoding()
+            step = mirror.begin_step(plan, decoding)
+            following, load_s = await loop.run_in_executor(
+                self._device.compute, self._compute, plan, step
+            )
+            now = self.now()
+            self._count(server.steps, start_s, now, load_s, plan, step)
+            mirror.step_done(step, following)
+            server.complete(now, now - start_s, load_s)
+            self._boundary()
+            if self._check:
+                mirror.check()
+
+    def _compute(self, plan: StepPlan, step: Step) -> tuple[list[int], float]:
+        """One step, in the engine's thread, with the loads that it waits for."""
+        begun_s = time.perf_counter()
+        for state in plan.blocking_loads:
+            self._load_now(state)
+        load_s = time.perf_counter() - begun_s if plan.blocking_loads else 0.0
+        if not (step.decodes or step.chunks):
+            return [], load_s
+        return self._device.run(*self._mirror.parts(step)), load_s
+
+    def _load_now(self, state: AdapterState) -> None:
+        if state.hot != HOT or state.index in self._mirror.slots:
+            return
+        packed = self._files.host.get(state.index)
+        if packed is None:
+            packed = self._files.host[state.index] = self._files.read(state.index)
+        slot, copied = self._device.upload(packed)
+        self._mirror.slots[state.index] = slot
+        copied.result()
+
+    def _count(
+        self, number: int, start_s: float, end_s: float, load_s: float, plan: StepPlan, step: Step
+    ) -> None:
+        self.busy_s += end_s - start_s
+        self.running_s += (end_s - start_s) * len(self._server.scheduler.running)
+        parts = [*step.decodes, *(sequence for sequence, _ in step.chunks)]
+        adapters = {s.request.adapter for s in parts if s.request.adapter_state is not None}
+        self.output_tokens += len(step.decodes)
+        self._taken(
+            Row(
+                STEP,
+                number,
+                start_s,
+                end_s,
+                load_s,
+                sequences=len(parts),
+                prefill_tokens=sum(tokens for _, tokens in step.chunks),
+                decodes=len(step.decodes),
+                distinct_adapters=len(adapters),
+            )
+        )
+
+    async def _wanted(self) -> bool:
+        """Nothing can be computed: wait until that may have changed. False: the run is over."""
+        server = self._server
+        while self.asked < CUT_SHORT and self._failure is None:
+            if (self._arrivals_over or self.asked) and server.over:
+                return False
+            now = self.now()
+            if server.wants_step(now):
+                return True
+            if (self._arrivals_over or self.asked) and server.stuck:
+                raise RuntimeError("nothing happens any more, but requests wait")
+            alarm_s = server.scheduler.wake_at_s(now) if server.scheduler.wakes else math.inf
+            self._changed.clear()
+            wait_s = None if alarm_s == math.inf else max(0.0, alarm_s - now)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), wait_s)
+        return self._failure is not None
+
+    def _boundary(self) -> None:
+        """No step is in flight: give up what was evicted, then begin what was ordered."""
+        for index, slot in self._mirror.leaving:
+            state = self._server.scheduler.tiers.state(index)
+            if self._kept_below(state):
+                self._files.host[index] = self._device.copy_down(slot)
+        self._mirror.settle()
+        self._follow_orders(boundary=True)
+
+    def _kept_below(self, state: AdapterState) -> bool:
+        """Whether the scheduler holds an adapter in host memory that is not there: it came down
+        from GPU memory."""
+        tiers = self._server.scheduler.tiers
+        return state.index in tiers.lower.warm and state.index not in self._files.host
+
+    # --- what is waited for -------------------------------------------------------------
+
+    def _follow_orders(self, *, boundary: bool = False) -> None:
+        """Begin what the server has ordered."""
+        server = self._server
+        self._files.follow(server.scheduler.tiers)
+        for number, transfer in server.orders:
+            if transfer.link == PCIE:
+                # Given at step boundaries only, when the pool is nobody else's.
+                assert boundary
+                index = transfer.adapter.index
+                slot, copied = self._device.upload(self._files.host[index])
+                self._mirror.slots[index] = slot
+                self._uploads[index] = copied
+            self._begin(self._carry_out(number, transfer))
+        server.orders.clear()
+        for number, delay_s in server.timers:
+            self._begin(self._wait(number, delay_s))
+        server.timers.clear()
+        self._changed.set()
+
+    async def _wait(self, number: int, delay_s: float) -> None:
+        start_s = self.now()
+        await asyncio.sleep(delay_s)
+        now = self.now()
+        self._server.ring(number, now)
+        self._taken(Row(TIMER, number, start_s, now))
+        self._follow_orders()
+
+    async def _carry_out(self, number: int, transfer: Transfer) -> None:
+        index, failed = transfer.adapter.index, False
+        try:
+            if transfer.link == PCIE:
+                await asyncio.wrap_future(self._uploads.pop(index))
+            elif transfer.link == DISK:
+                await asyncio.sleep(transfer.backoff_s)
+                await self._read(index, transfer)
+            else:
+                waited = self._store.carry(transfer.latency_s, transfer.nbytes, transfer.finish_s)
+                work = [waited, self._read(index, transfer)]
+                for outcome in await asyncio.gather(*work, return_exceptions=True):
+                    if outcome is not None:
+                        raise outcome
+        except UserError:  # what it brought is damaged
+            failed = True
+        now = self.now()
+        self._server.transfer_done(number, now, failed=failed)
+        self._taken(
+            Row(
+                TRANSFER,
+                number,
+                transfer.ordered_s,
+                now,
+                adapter=index,
+                link=transfer.link,
+                nbytes=transfer.nbytes,
+                failed=failed,
+            )
+        )
+        self._follow_orders()
+
+    async def _read(self, index: int, transfer: Transfer) -> None:
+        """Bring an adapter's file where it is to go."""
+        loop = asyncio.get_running_loop()
+        threads = self._device.threads
+        if transfer.goal != TO_HOST:
+            await loop.run_in_executor(threads, self._files.download, index)
+            return
+        download = transfer.link == NETWORK
+        packed = await loop.run_in_executor(
+            threads, lambda: self._files.read(index, download=download)
+        )
+        self._files.host[index] = packed

@@ -1,0 +1,68 @@
+"""How a scenario's requests are put to somebody's server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from string import Formatter
+
+from simlora.errors import UserError
+from simlora.scenario.deployment import Deployment
+
+IDS, TEXT = "ids", "text"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """`url` is the server's, with or without /v1. `model_names` is the template of an adapter's
+    name there, `base_model` the base model's (None: the scenario's). `prompts` are token ids or
+    text. `load_adapters`: a template of the path under which the server finds an adapter's files;
+    with it each is loaded before the run. `ignore_eos`: answers are as long as the scenario says,
+    on servers that know the field."""
+
+    url: str
+    api_key: str | None = None
+    model_names: str = "{adapter}"
+    base_model: str | None = None
+    prompts: str = IDS
+    load_adapters: str | None = None
+    ignore_eos: bool = True
+
+
+class Names:
+    """What tenants' adapters are called on the server. Raises UserError for a wrong template."""
+
+    def __init__(self, deployment: Deployment, options: ServerOptions) -> None:
+        self._deployment = deployment
+        self._base = options.base_model or deployment.model.name
+        self._model_names = _checked(options.model_names, "--model-name-template")
+        self._paths = None
+        if options.load_adapters is not None:
+            self._paths = _checked(options.load_adapters, "--load-adapters")
+
+    def model(self, adapter: int) -> str:
+        """The `model` of a request for an adapter, -1 for the base model."""
+        return self._base if adapter < 0 else self._fill(self._model_names, adapter)
+
+    def path(self, adapter: int) -> str | None:
+        """Where the server finds an adapter's files."""
+        return None if self._paths is None else self._fill(self._paths, adapter)
+
+    def _fill(self, template: str, index: int) -> str:
+        adapter = self._deployment.adapters[index]
+        tenant = self._deployment.tenants[adapter.tenant].name
+        return template.format(adapter=adapter.name, tenant=tenant, index=index)
+
+
+def _checked(template: str, option: str) -> str:
+    allowed = ("adapter", "tenant", "index")
+    try:
+        fields = {name for _, name, *_ in Formatter().parse(template) if name is not None}
+        template.format(adapter="", tenant="", index=0)
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError):
+        fields = {"?"}
+    if not fields <= set(allowed) or not fields:
+        raise UserError(
+            f"{option}: {template!r} must name the adapter, by one or more of "
+            + ", ".join(f"{{{name}}}" for name in allowed)
+        )
+    return template

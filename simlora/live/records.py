@@ -1,0 +1,106 @@
+"""What took how long: `steps.parquet`, one row for everything that a live run waited for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simlora.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STEPS = "steps.parquet"
+
+# Kinds of rows. `arrival`: a request, from its time in the traffic to when it was received.
+# `timer`: a request that is held back or timed out. `step`: from the scheduler's decision to the
+# next tokens. `idle`: the scheduler was asked and had nothing to compute. `transfer`: an adapter on
+# its way over one link, from the order on. `stop`: from here on no requests are taken. `cut`: the
+# end of the run.
+ARRIVAL, TIMER, STEP, IDLE, TRANSFER, STOP, CUT = (
+    "arrival",
+    "timer",
+    "step",
+    "idle",
+    "transfer",
+    "stop",
+    "cut",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Times are seconds of the run's clock; no two ends, and no two beginnings of steps, are the
+    same instant. `number` counts each kind from 0; of arrivals it is the request."""
+
+    kind: str
+    number: int
+    start_s: float
+    end_s: float
+    load_s: float = 0.0  # of a step: its blocking loads
+    sequences: int = 0
+    prefill_tokens: int = 0
+    decodes: int = 0
+    distinct_adapters: int = 0
+    adapter: int = -1
+    link: int = -1
+    nbytes: int = 0
+    failed: bool = False
+
+
+NAMES = tuple(field.name for field in fields(Row))
+
+
+class Rows:
+    """Collects rows and writes them as row groups."""
+
+    FLUSH_ROWS = 65_536
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        types: dict[str, pa.DataType] = {
+            "str": pa.string(),
+            "int": pa.int64(),
+            "float": pa.float64(),
+            "bool": pa.bool_(),
+        }
+        self._schema = pa.schema([(field.name, types[str(field.type)]) for field in fields(Row)])
+        self._writer = pq.ParquetWriter(path, self._schema, compression="snappy")
+        self._rows: list[Row] = []
+
+    def add(self, row: Row) -> None:
+        """Take down one row."""
+        self._rows.append(row)
+        if len(self._rows) >= self.FLUSH_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        columns: dict[str, list[Any]] = {
+            name: [getattr(row, name) for row in self._rows] for name in NAMES
+        }
+        self._writer.write_table(pa.Table.from_pydict(columns, schema=self._schema))
+        self._rows.clear()
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a run, in the order of their ends. Raises UserError if it is no such file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        columns = pq.read_table(path).to_pydict()
+        return [Row(*values) for values in zip(*(columns[name] for name in NAMES), strict=True)]
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise UserError(
+            f"{path}: cannot be read as the steps of a live run: {str(error).splitlines()[0]}"
+        ) from None

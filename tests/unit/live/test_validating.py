@@ -1,0 +1,98 @@
+"""`simlora validate SIMULATED LIVE`, on a scenario that was run both ways."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simlora.cli.main import main
+from simlora.live.decisions import DECISIONS
+from simlora.live.replay import replay
+from tests.unit.live.living import CONFIG
+
+YAML = """
+name: both
+model: {model}
+fleet: [{{gpu: cpu}}]
+tenants: [{{name: tenant, count: 4, adapter: {{rank: 4}}}}]
+workload:
+  {{duration_s: null, max_requests: 20, rate_rps: 30, prompt_tokens: {{fixed: 8}},
+    output_tokens: {{fixed: 8}}}}
+engine: {{max_model_len: 64, max_num_seqs: 4, memory: {{kv_cache_tokens: 1024}}}}
+adapters: {{hot: {{max_adapters: 2}}}}
+timing: {{profile: roofline}}
+run: {{report: false}}
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("both")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    scenario = folder / "both.yaml"
+    scenario.write_text(YAML.format(model=folder / "config.json"))
+    assert main(["run", str(scenario), "--out", str(folder / "simulated")]) == 0
+    assert main(["live", str(scenario), "--device", "cpu", "--out", str(folder / "live")]) == 0
+    return folder
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    capsys.readouterr()
+    assert main(["validate", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_each_figure_is_told_with_its_error(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulated, live = str(results / "simulated"), str(results / "live")
+    figures = json.loads(told(capsys, simulated, live, "--json"))
+    for metric in (
+        "throughput.output_tokens_per_s",
+        "latency.ttft_s.p50",
+        "latency.tpot_s.mean",
+        "latency.e2e_s.p99",
+        "adapters.hit_ratio",
+        "adapters.loads",
+    ):
+        entry = figures[metric]
+        assert entry["error"] == pytest.approx(entry["predicted"] / entry["measured"] - 1)
+    assert figures["requests.completed"]["error"] == 0.0
+    assert "first_different_decision" not in figures, "the simulation has no log of decisions"
+
+
+def test_two_logs_are_compared_decision_by_decision(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live, other = results / "live", tmp_path / "other"
+    shutil.copytree(live, other)
+    assert "all decisions are the same" in told(capsys, str(live), str(other))
+    assert (
+        json.loads(told(capsys, str(live), str(other), "--json"))["first_different_decision"]
+        is None
+    )
+    lines = (other / DECISIONS).read_text().splitlines()
+    changed = json.loads(lines[4]) | {"decision": "changed"}
+    (other / DECISIONS).write_text("\n".join([*lines[:4], json.dumps(changed), *lines[5:], ""]))
+    text = told(capsys, str(live), str(other))
+    assert "the first decision that differs is line 5" in text
+    assert '"decision":"changed"' in text
+    difference = json.loads(told(capsys, str(live), str(other), "--json"))[
+        "first_different_decision"
+    ]
+    assert (difference["line"], difference["measured"]) == (5, changed)
+
+
+def test_a_result_directory_can_be_replayed_by_itself(results: Path, tmp_path: Path) -> None:
+    assert replay(results / "live") is None
+    other = tmp_path / "other"
+    shutil.copytree(results / "live", other)
+    lines = (other / DECISIONS).read_text().splitlines()
+    (other / DECISIONS).write_text("\n".join([*lines[:7], *lines[8:], ""]))
+    difference = replay(other)
+    assert difference is not None
+    assert difference[0] == 8
