@@ -28,7 +28,7 @@ def disturbed_cases(draw: st.DrawFn) -> Case:
     """A case with a fleet, a gateway and a script of their own. Its first pool may be short of
     memory, its second never is."""
     case = draw(cases())
-    kind = draw(st.sampled_from(["one pool", "one pool", "regions", "models"]))
+    kind = draw(st.sampled_from(["one pool", "regions", "models", "regions"]))
     changes: dict[str, Any] = {
         "catalog": CATALOG,
         "fleet": draw(fleets(kind)),
@@ -75,7 +75,9 @@ def tenants(draw: st.DrawFn, kind: str, scenario: Scenario) -> list[dict[str, An
     groups = [group.model_dump() for group in scenario.tenants]
     if kind == "regions":
         for group in groups:
-            group["regions"] = draw(st.sampled_from([[], ["far", "local"], ["local"], ["far"]]))
+            group["regions"] = draw(
+                st.sampled_from([["far", "local"], [], ["local", "far"], ["local"], ["far"]])
+            )
     elif kind == "models":
         groups.append({"name": "wide", "count": 3, "model": "wide", "adapter": {"rank": 8}})
     if groups[0]["adapters"] and draw(st.booleans()):
@@ -88,7 +90,7 @@ def tenants(draw: st.DrawFn, kind: str, scenario: Scenario) -> list[dict[str, An
 
 @st.composite
 def rollouts(draw: st.DrawFn) -> dict[str, Any]:
-    mode = draw(st.sampled_from(["canary", "ab", "shadow", "switch"]))
+    mode = draw(st.sampled_from(["canary", "shadow", "ab", "shadow", "switch"]))
     factor = draw(st.sampled_from([1.0, 1.5]))
     rollout: dict[str, Any] = {
         "mode": mode,
