@@ -51,8 +51,9 @@ from simlora.scenario.loading import load_scenario, parse_setting, with_place
     "settings",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Change a field, for example --set seed=1 (may be repeated).",
+    help="Change a field, for example --set fleet.0.replicas=2 (may be repeated).",
 )
+@click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), help="Seed of all random draws.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -68,6 +69,7 @@ def isolation(
     noise_s: float | None,
     faster: float,
     settings: tuple[str, ...],
+    seed: int | None,
     out: Path | None,
     jobs: int | None,
     as_json: bool,
@@ -79,6 +81,8 @@ def isolation(
     all). The price is that of the other tenants' requests without the attacker's.
     """
     overrides = dict(map(parse_setting, settings))
+    if seed is not None:
+        overrides["seed"] = seed
     loaded = load_scenario(scenario, overrides, option="--set ")
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file, so results cannot be written there")

@@ -7,10 +7,12 @@ from simlora.scenario.adapter_checks import check_adapters
 from simlora.scenario.batching_checks import check_batching
 from simlora.scenario.catalog import ModelSpec, load_gpu, load_model
 from simlora.scenario.event_checks import check_autoscaling, check_corrupt, check_events
+from simlora.scenario.gateway import RateLimit
 from simlora.scenario.placement_checks import check_placement
 from simlora.scenario.problems import FieldError, did_you_mean, one_of
 from simlora.scenario.schema import BurstArrivals, Scenario, TenantGroup, Workload
-from simlora.scenario.traffic import DEFAULT_DURATION_S, Top
+from simlora.scenario.time_checks import check_before_end
+from simlora.scenario.traffic import Top
 from simlora.scenario.versions_checks import check_versions
 
 MOST_REPLICAS = 10_000
@@ -28,7 +30,7 @@ def check(scenario: Scenario) -> None:
         _check_synthetic(scenario)
     else:
         _check_trace(scenario)
-    _check_warmup(scenario)
+    check_before_end(scenario, ("run", "warmup_s"), scenario.run.warmup_s)
     _check_engine(scenario, min(models, key=lambda model: model.max_position_embeddings))
     check_adapters(scenario)
     check_batching(scenario)
@@ -37,6 +39,7 @@ def check(scenario: Scenario) -> None:
     check_events(scenario)
     check_corrupt(scenario)
     _check_names(scenario)
+    _check_rate_limits(scenario)
 
 
 def tenant_exists(scenario: Scenario, name: str) -> bool:
@@ -167,19 +170,6 @@ def _check_synthetic(scenario: Scenario) -> None:
         _check_bursts(scenario, workload.arrivals)
 
 
-def _check_warmup(scenario: Scenario) -> None:
-    workload = scenario.workload
-    duration_s = workload.duration_s
-    if duration_s is None and workload.trace is None and workload.max_requests is None:
-        duration_s = DEFAULT_DURATION_S
-    if duration_s is not None and scenario.run.warmup_s >= duration_s:
-        raise FieldError(
-            ("run", "warmup_s"),
-            f"must be less than workload.duration_s ({duration_s:g}), "
-            f"not {scenario.run.warmup_s:g}",
-        )
-
-
 def _check_rates_of_groups(scenario: Scenario) -> None:
     for index, group in enumerate(scenario.tenants):
         if group.rate_rps_each is None:
@@ -197,7 +187,6 @@ def _check_rates_of_groups(scenario: Scenario) -> None:
 
 
 def _check_bursts(scenario: Scenario, arrivals: BurstArrivals) -> None:
-    duration_s = scenario.workload.duration_s
     for index, burst in enumerate(arrivals.bursts):
         where = ("workload", "arrivals", "bursts", index)
         groups = [group.name for group in scenario.tenants]
@@ -208,11 +197,7 @@ def _check_bursts(scenario: Scenario, arrivals: BurstArrivals) -> None:
                 f'no tenant "{burst.tenant}": a group\'s tenants are named like {one_of(names)}, '
                 f"all of a group like {one_of(groups)}",
             )
-        if duration_s is not None and burst.start_s >= duration_s:
-            raise FieldError(
-                (*where, "start_s"),
-                f"must be less than workload.duration_s ({duration_s:g}), not {burst.start_s:g}",
-            )
+        check_before_end(scenario, (*where, "start_s"), burst.start_s)
 
 
 def _check_engine(scenario: Scenario, model: ModelSpec) -> None:
@@ -261,3 +246,16 @@ def _check_names(scenario: Scenario) -> None:
                 ("gateway", field, name),
                 f"is neither a tier nor a tenant: {did_you_mean(name, tiers)}",
             )
+
+
+def _check_rate_limits(scenario: Scenario) -> None:
+    """A burst is how full a bucket may get, so it needs the rate that fills the bucket."""
+    default = RateLimit.model_fields["burst"].default
+    for name, limit in scenario.gateway.rate_limits.items():
+        where = ("gateway", "rate_limits", name)
+        if limit.tokens_per_s is None and limit.burst_tokens is not None:
+            raise FieldError(
+                (*where, "burst_tokens"), "needs tokens_per_s, the rate at which it fills"
+            )
+        if limit.rps is None and limit.burst != default:
+            raise FieldError((*where, "burst"), "needs rps, the rate at which it fills")

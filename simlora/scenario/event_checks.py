@@ -5,11 +5,12 @@ from __future__ import annotations
 from simlora.scenario.events import CorruptAdapter, Crash, PoolLeak, RegionOutage, SlowGpu
 from simlora.scenario.problems import FieldError, did_you_mean, one_of
 from simlora.scenario.schema import Scenario, TenantGroup
+from simlora.scenario.time_checks import check_before_end
 
 
 def check_events(scenario: Scenario) -> None:
-    """Raises FieldError for the first event that cannot happen. Names of adapters are looked up
-    when the scenario is expanded."""
+    """Raises FieldError for the first event that cannot happen, or only after the arrivals have
+    ended. Names of adapters are looked up when the scenario is expanded."""
     replicas = sum(pool.replicas for pool in scenario.fleet)
     regions = list(dict.fromkeys(pool.region for pool in scenario.fleet))
     for index, event in enumerate(scenario.events):
@@ -26,6 +27,7 @@ def check_events(scenario: Scenario) -> None:
                 (*where, "region_outage"),
                 f'no region "{event.region_outage}": {did_you_mean(event.region_outage, regions)}',
             )
+        check_before_end(scenario, (*where, "at_s"), event.at_s)
 
 
 def corrupt_names(scenario: Scenario) -> list[tuple[tuple[str | int, ...], str]]:

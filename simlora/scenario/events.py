@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, Tag
+from pydantic import Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from simlora.scenario.field_types import Duration, Name, NonNegativeFloat, PositiveFloat
 from simlora.scenario.strict import Strict, choice
@@ -13,11 +14,28 @@ from simlora.scenario.strict import Strict, choice
 ReplicaNumber = Annotated[int, Field(ge=0, lt=10_000)]
 
 
+_KINDS = ("crash", "region_outage", "slow_gpu", "store_outage", "corrupt_adapter", "pool_leak")
+
+
 class Timed(Strict):
     """Begins at `at_s` and lasts `duration_s`."""
 
     at_s: NonNegativeFloat
     duration_s: Duration
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_one_event(cls, data: Any) -> Any:
+        # Validators of this mode run from the last to the first: so the second kind is not told as
+        # an unknown field of the first.
+        named = [kind for kind in _KINDS if kind in data] if isinstance(data, dict) else []
+        if len(named) > 1:
+            raise PydanticCustomError(
+                "several_events",
+                "names {kinds}, but one line is one event: give each a line of its own",
+                {"kinds": " and ".join(named)},
+            )
+        return data
 
 
 class Crash(Timed):

@@ -130,9 +130,10 @@ class Sla(Strict):
 
 
 class Tier(Strict):
-    """An SLA tier: its promised bounds are judged. `weight` orders the evictions of policies that
-    ask for it. It and `price_usd_month` (of one tenant) are carried into the result's tiers;
-    nothing is scheduled or billed by them."""
+    """An SLA tier: its promised bounds are judged. `weight` divides the service under `wfq`, `drr`
+    and `vtc`, and ranks tiers under `priority`, with `order: priority` and `victim: lowest_tier`,
+    and in evictions by policies that look at it. `price_usd_month` (of one tenant) is only carried
+    into the result: nothing is billed by it."""
 
     weight: PositiveFloat = 1.0
     sla: Sla = Sla()

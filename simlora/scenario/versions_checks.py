@@ -5,6 +5,7 @@ from __future__ import annotations
 from simlora.scenario.eligibility import eligible_pools, pool_model
 from simlora.scenario.problems import FieldError, Path, did_you_mean
 from simlora.scenario.schema import Rollout, Scenario
+from simlora.scenario.time_checks import check_before_end
 from simlora.scenario.versions import STABLE
 
 _SHARED = ("canary", "ab", "shadow")  # modes that give the candidate a share of the requests
@@ -20,6 +21,7 @@ def check_versions(scenario: Scenario, most_adapters: int) -> None:
             raise FieldError(where, "needs adapters, and the group has none")
         if group.rollout.mode != "pinned":
             _check_fields(group.rollout, where)
+            check_before_end(scenario, (*where, "start_s"), group.rollout.start_s)
         _check_candidate(scenario, index, group.rollout)
     adapters = sum(g.count * g.adapters * (1 + (g.rollout is not None)) for g in scenario.tenants)
     if adapters > most_adapters:

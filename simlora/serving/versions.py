@@ -7,6 +7,7 @@ from hashlib import blake2b
 from math import floor, inf
 
 from simlora.scenario.deployment import Deployment
+from simlora.scenario.eligibility import eligible_pools
 from simlora.scenario.versions import Rollout
 from simlora.serving.canary import Comparison, Verdict
 from simlora.serving.request import COMPLETED, FAILED, Request
@@ -41,16 +42,16 @@ class Versions:
     def __init__(self, deployment: Deployment) -> None:
         self._candidates = deployment.candidates
         self._deployment = deployment
-        engine = deployment.scenario.engine
-        self._longest = engine.max_model_len or min(
-            model.max_position_embeddings for model in deployment.models
-        )
         members: dict[int, list[int]] = {}
         for tenant in deployment.tenants:
             members.setdefault(tenant.group, []).append(tenant.index)
         self._states = {
             index: _RolloutState(
-                group.rollout, index, members[index], f"{deployment.scenario.seed}/{group.name}"
+                group.rollout,
+                index,
+                members[index],
+                f"{deployment.scenario.seed}/{group.name}",
+                _longest(deployment, index, group.rollout),
             )
             for index, group in enumerate(deployment.scenario.tenants)
             if group.rollout is not None
@@ -61,7 +62,7 @@ class Versions:
         """Set the version of a request that has just arrived; to be called once."""
         state = self._state_of(request)
         if state is not None and state.gives_candidate(request, now):
-            self._hand_over(request, state.config)
+            self._hand_over(request, state)
 
     def shadow_of(self, request: Request, now: float) -> Request | None:
         """The copy of a request that has just arrived which the candidate is to be sent as well."""
@@ -82,7 +83,7 @@ class Versions:
         )
         copy.shadow = True
         copy.turn = request.turn
-        self._hand_over(copy, state.config)
+        self._hand_over(copy, state)
         return copy
 
     def finished(self, request: Request, now: float) -> None:
@@ -103,19 +104,32 @@ class Versions:
             return None
         return self._states[self._deployment.tenants[request.tenant].group]
 
-    def _hand_over(self, request: Request, config: Rollout) -> None:
+    def _hand_over(self, request: Request, state: _RolloutState) -> None:
         """Hand a request to the candidate. A longer answer ends where the context does."""
         request.adapter = self._candidates[request.adapter]
-        factor, stable = config.candidate.output_factor, request.output_tokens
-        room = max(self._longest - request.prompt_tokens, stable)
+        factor, stable = state.config.candidate.output_factor, request.output_tokens
+        room = max(state.longest - request.prompt_tokens, stable)
         request.output_tokens = min(max(round(stable * factor), 1), room)
 
 
-class _RolloutState:
-    """The rollout of one group under way."""
+def _longest(deployment: Deployment, group: int, rollout: Rollout) -> int:
+    """The most tokens, prompt and answer together, that the pools take of a request to a group's
+    candidate."""
+    scenario = deployment.scenario
+    if scenario.engine.max_model_len is not None:
+        return scenario.engine.max_model_len
+    pools = eligible_pools(scenario, group, rollout.candidate.model)
+    return min(deployment.models[pool].max_position_embeddings for pool in pools)
 
-    def __init__(self, config: Rollout, group: int, members: list[int], salt: str) -> None:
+
+class _RolloutState:
+    """The rollout of one group under way. `longest`: tokens that the candidate's pools take."""
+
+    def __init__(
+        self, config: Rollout, group: int, members: list[int], salt: str, longest: int
+    ) -> None:
         self.config = config
+        self.longest = longest
         self._group = group
         self._members = len(members)
         self._first = members[0]

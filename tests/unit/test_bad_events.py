@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_the_good_scenario_is_good(tmp_path: Path) -> None:
     "event",
     [
         "{region_outage: eu, at_s: 0.5, duration_s: 1}",
-        "{slow_gpu: 3, factor: 1, at_s: 5, duration_s: 1}",
+        "{slow_gpu: 3, factor: 1, at_s: 0.9, duration_s: 9}",
         "{store_outage: true, at_s: 0, duration_s: 1}",
         "{corrupt_adapter: pro, at_s: 0, duration_s: 1}",
         "{corrupt_adapter: lab-0000/1, at_s: 0, duration_s: 1}",
@@ -78,7 +79,13 @@ WRONG_LINES: list[tuple[int, str, str, str]] = [
     (13, "  - {crash: 0, factor: 2" + WHEN, f"{FIRST}.factor", "unknown field"),
     (13, "  - {crush: 0" + WHEN, FIRST, "crash"),
     (13, "  - {at_s: 0, duration_s: 1}", FIRST, "crash"),
-    (13, "  - {crash: 0, slow_gpu: 1" + WHEN, FIRST, "slow_gpu"),
+    (
+        13,
+        "  - {crash: 0, at_s: 1, duration_s: 1}",
+        f"{FIRST}.at_s",
+        "workload.duration_s (1), not 1",
+    ),
+    (13, "  - {crash: 0, at_s: 700, duration_s: 1}", f"{FIRST}.at_s", "less than workload.dur"),
     (13, "  - crash", FIRST, "must be one of {crash: …}"),
     (13, "  - {region_outage: moon" + WHEN, f"{FIRST}.region_outage", "allowed: eu or us"),
     (13, "  - {region_outage: 3" + WHEN, f"{FIRST}.region_outage", "must be text, not 3"),
@@ -142,6 +149,41 @@ def test_a_wrong_line_is_named_with_its_field(
     assert int(match[1]) == line
     assert match[2].startswith(field), sentence
     assert said in sentence
+
+
+KINDS = {
+    "crash": "crash: 0",
+    "region_outage": "region_outage: eu",
+    "slow_gpu": "slow_gpu: 0, factor: 2",
+    "store_outage": "store_outage: true",
+    "corrupt_adapter": "corrupt_adapter: pro",
+    "pool_leak": "pool_leak: 0, gb_per_s: 1",
+}
+
+
+@pytest.mark.parametrize(("one", "other"), list(combinations(KINDS, 2)))
+def test_a_line_of_two_kinds_is_told_that_it_is_one_event(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    path = write(tmp_path, with_line(13, f"  - {{{KINDS[other]}, {KINDS[one]}{WHEN}"))
+    with pytest.raises(UserError) as caught:
+        load_scenario(path)
+    assert str(caught.value) == (
+        f"{path}:13: events.0: names {one} and {other}, but one line is one event: "
+        "give each a line of its own"
+    )
+
+
+def test_an_event_without_a_known_end_of_the_arrivals_may_come_at_any_time(tmp_path: Path) -> None:
+    late = with_line(13, "  - {crash: 0, at_s: 1e6, duration_s: 1}")
+    ended = "rate_rps: 3, duration_s: 1"
+    drawn = write(tmp_path, late.replace(ended, "rate_rps: 3, max_requests: 5"))
+    assert load_scenario(drawn).events[0].at_s == 1e6
+    default = write(tmp_path, late.replace(ended, "rate_rps: 3"))
+    with pytest.raises(
+        UserError, match=r"events\.0\.at_s: must be less than .*\(600\), not 1e\+06"
+    ):
+        load_scenario(default)
 
 
 @pytest.mark.parametrize("name", ["pr", "lab", "lab-0000", "lab-0000/2", "pro-0001"])

@@ -158,6 +158,18 @@ WRONG_LINES: list[tuple[int, str, str, str]] = [
     ),
     (8, "gateway: {rate_limits: {gld: {rps: 1}}}", "gateway.rate_limits.gld", "mean gold?"),
     (8, "gateway: {rate_limits: {gold: {burst: 1}}}", "gateway.rate_limits.gold", "needs rps,"),
+    (
+        8,
+        "gateway: {rate_limits: {gold: {rps: 3, burst_tokens: 900}}}",
+        "gateway.rate_limits.gold.burst_tokens",
+        "needs tokens_per_s, ",
+    ),
+    (
+        8,
+        "gateway: {rate_limits: {gold: {tokens_per_s: 3, burst: 9}}}",
+        "gateway.rate_limits.gold.burst",
+        "needs rps, ",
+    ),
     (8, "gateway: {kv_budgets: {gld: 0.5}}", "gateway.kv_budgets.gld", "mean gold?"),
     (8, "gateway: {kv_budgets: {gold: 1.5}}", "gateway.kv_budgets.gold", "must be at most 1"),
     (

@@ -76,6 +76,19 @@ def test_json_has_the_figures_and_nothing_else_is_on_stdout(
     assert told["saturated"] == []
 
 
+def test_the_seed_is_an_option_as_it_is_a_setting(
+    scenario: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = []
+    for seed in (("--seed", "7"), ("--set", "seed=7"), ()):
+        assert main(["isolation", scenario, *FAST, "--modes", "shared", *seed, "--json"]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    option, setting, default = told
+    assert option == setting
+    assert (option["seed"], default["seed"]) == (7, 0)
+    assert option["leaks"] != default["leaks"]
+
+
 def test_the_noise_of_the_scenario_is_the_default(
     scenario: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +120,7 @@ def test_files_of_figures_probes_and_a_picture_are_written(
         (["--modes", "open"], 'modes: "open" is none'),
         (["--probes", "3"], "--probes"),
         (["--noise", "0"], "--noise"),
+        (["--seed", "-1"], "--seed"),
         (["--faster", "-1"], "--faster"),
         (["--set", "workload.arrivals=poisson"], "no private prompt has prefix hashes"),
         (

@@ -111,6 +111,42 @@ def test_a_price_is_that_of_the_busy_seconds_of_a_plain_run() -> None:
     assert told.usd_per_million_output_tokens == pytest.approx(dollars / tokens * 1e6)
 
 
+def test_a_warm_up_changes_neither_the_work_nor_its_price() -> None:
+    whole, warm = (
+        price_of(chatting(run={"warmup_s": warmup_s}), 10, 1.0) for warmup_s in (0.0, 400.0)
+    )
+    assert whole is not None and warm is not None
+    assert warm.busy_gpu_s == whole.busy_gpu_s
+    assert warm.usd_per_million_output_tokens == whole.usd_per_million_output_tokens
+    assert warm.ttft_p50_s != whole.ttft_p50_s
+
+
+@pytest.mark.parametrize("rate", [8.0, 0.5])
+def test_the_warm_up_shrinks_with_the_time_between_arrivals(rate: float) -> None:
+    fleet = [{"gpu": "mini", "replicas": 20}]  # keeps up with the faster arrivals
+    scenario = chatting(run={"warmup_s": 400.0}, fleet=fleet)
+    told = price_of(scenario, 10, rate)
+    plain = price_of(scenario, 10, 1.0)
+    assert told is not None and plain is not None
+    assert told.completed == plain.completed
+    # The same requests are measured in 1/rate of the time.
+    assert told.output_tokens_per_s == pytest.approx(
+        rate * (plain.output_tokens_per_s or 0), rel=0.1
+    )
+
+
+def test_a_run_that_measures_nothing_is_a_mistake() -> None:
+    scenario = chatting(run={"warmup_s": 9000.0}).with_overrides(
+        {"workload.duration_s": None, "workload.max_requests": 300}
+    )
+    said = "run.warmup_s: all 300 requests of the other tenants arrive in the warm-up of 9000 s, so"
+    for rate in (1.0, 8.0):
+        with pytest.raises(UserError, match=said):
+            price_of(scenario, 10, rate)
+    with pytest.raises(UserError, match=said):
+        isolation(scenario, probes=150, modes=["shared"])
+
+
 def test_faster_arrivals_keep_their_order_and_end_sooner(found: Isolation) -> None:
     for slow, fast in zip(found.prices, found.saturated, strict=True):
         assert slow.completed == fast.completed

@@ -42,6 +42,20 @@ WRONG: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str, str]] = [
         "must be greater than start_s (9), not 9",
     ),
     (
+        {**CANARY, "start_s": 600.0},
+        {},
+        {},
+        "tenants.0.rollout.start_s",
+        "must be less than workload.duration_s (600), not 600",
+    ),
+    (
+        {**SWITCH, "start_s": 99.0},
+        {},
+        {"workload": {"rate_rps": 1.0, "duration_s": 50}},
+        "tenants.0.rollout.start_s",
+        "must be less than workload.duration_s (50), not 99",
+    ),
+    (
         {**CANARY, "candidate": {"name": "stable"}},
         {},
         {},
@@ -127,6 +141,7 @@ def test_a_wrong_value_is_told_with_its_line(
 def test_a_rollout_on_hold_may_keep_the_fields_of_the_one_it_was() -> None:
     held = {**CANARY, "mode": "pinned", "end_s": 60.0, "every_s": 1.0, "rollback": {}}
     assert expanded(held, {}, {}).candidates == {0: 1}
+    assert expanded({**held, "start_s": 9999.0}, {}, {}).candidates == {0: 1}
 
 
 def test_a_rollout_survives_being_written_with_all_its_defaults(tmp_path: Any) -> None:

@@ -341,3 +341,38 @@ def test_the_percentile_is_the_smallest_value_that_so_many_do_not_exceed() -> No
     values = [float(value) for value in range(1, 201)]
     assert [percentile(values, percent) for percent in (50, 90, 99)] == [100.0, 180.0, 198.0]
     assert percentile([3.0], 99) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("candidate_model", "max_model_len", "longest"),
+    [("long", None, 8192), (None, None, 4096), ("short", None, 512), ("long", 400, 400)],
+)
+def test_a_longer_answer_ends_where_the_context_of_the_candidates_own_pools_does(
+    candidate_model: str | None, max_model_len: int | None, longest: int
+) -> None:
+    own = {"long": 8192, "short": 512, "tiny": 448}
+    candidate = {"output_factor": 1000.0, "model": candidate_model}
+    versions = Versions(
+        expand(
+            small_scenario(
+                fleet=[{"gpu": "mini"}] + [{"gpu": "mini", "model": name} for name in own],
+                catalog={
+                    "gpus": {"mini": {"base": "a10g", "memory_gib": 64.0}},
+                    "models": {
+                        name: {"base": "tiny-llama", "max_position_embeddings": tokens}
+                        for name, tokens in own.items()
+                    },
+                },
+                engine={"max_model_len": max_model_len},
+                tenants=[
+                    {
+                        "name": "acme",
+                        "rollout": {"mode": "switch", "every_s": 1.0, "candidate": candidate},
+                    }
+                ],
+            )
+        )
+    )
+    request = ask(0, 0)
+    versions.assign(request, 0.0)
+    assert request.prompt_tokens + request.output_tokens == longest
