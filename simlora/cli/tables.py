@@ -11,6 +11,7 @@ from rich.text import Text
 
 from simlora.report.fairness_words import budget, indexes, longest_wait
 from simlora.report.fleet_words import fleet_words, is_mixed, price_words, rented_words
+from simlora.report.interruptions import preemptions_words
 from simlora.report.refusals import refusal_heads, refusal_rows
 from simlora.report.version_words import HEADS, rollouts, version_rows
 from simlora.report.words import (
@@ -82,7 +83,7 @@ def _totals(summary: dict[str, Any]) -> Table:
     table.add_row(
         "batch",
         f"{number(batch['mean_running'])} running per replica, busy {share(batch['busy_ratio'])} "
-        f"of the time, {counted(batch['preemptions'], 'preemption')}",
+        f"of the time, {preemptions_words(summary)}",
     )
     fairness = summary.get("fairness")
     for head, told in (("fairness", indexes(fairness)), ("longest wait", longest_wait(fairness))):

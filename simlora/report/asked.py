@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simlora.errors import UserError
-from simlora.report.happenings import happenings
+from simlora.report.moments import is_marked
 from simlora.results.arrays import Floats, Ints
 from simlora.results.files import REQUESTS
 from simlora.results.result import Result
@@ -16,19 +16,30 @@ from simlora.results.result import Result
 if TYPE_CHECKING:
     import pandas as pd
 
-_COLUMNS = ("arrival_s", "ttft_s", "finish_s", "preemptions", "tier", "status", "reason")
+_COLUMNS = (
+    "arrival_s",
+    "ttft_s",
+    "finish_s",
+    "preemptions",
+    "tenant",
+    "tier",
+    "status",
+    "reason",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One row a request, warm-up included. `tier` indexes `tier_names`, `cause` indexes `causes`,
-    pairs of status and reason (-1: neither rejected nor failed). `ttft_s` and `finish_s` are NaN
-    where they never came."""
+    """One row a request, warm-up included. `tenant` indexes `tenant_names`, `tier` indexes
+    `tier_names`, `cause` indexes `causes`, pairs of status and reason (-1: neither rejected nor
+    failed). `ttft_s` and `finish_s` are NaN where they never came."""
 
     arrival_s: Floats
     ttft_s: Floats
     finish_s: Floats
     preemptions: Ints
+    tenant: Ints
+    tenant_names: list[str]
     tier: Ints
     tier_names: list[str]
     cause: Ints
@@ -42,13 +53,13 @@ class Asked:
 
 
 def told_over_time(result: Result) -> bool:
-    """Whether a report tells of requests over time: something happened, the fleet changed, some
-    were turned away or failed, or there are several tiers."""
+    """Whether a report tells of requests over time: something happened, versions were rolled out,
+    the fleet changed, some were turned away or failed, or there are several tiers."""
     summary = result.summary
     asking = sum(tier["requests"]["offered"] > 0 for tier in summary["tiers"].values())
     requests = summary["requests"]
     refused = requests["rejected"] + requests["failed"] > 0
-    return asking > 1 or refused or bool(happenings(summary)) or fleet_changes(summary)
+    return asking > 1 or refused or is_marked(summary) or fleet_changes(summary)
 
 
 def fleet_changes(summary: dict[str, Any]) -> bool:
@@ -69,6 +80,7 @@ def read_asked(result: Result) -> Asked:
         raise UserError(
             f"{path}: cannot be read as the Parquet table of a run: {str(error).splitlines()[0]}"
         ) from error
+    tenant, tenant_names = _codes(frame["tenant"])
     tier, tier_names = _codes(frame["tier"])
     status, statuses = _codes(frame["status"])
     reason, reasons = _codes(frame["reason"])
@@ -81,6 +93,8 @@ def read_asked(result: Result) -> Asked:
         frame["ttft_s"].to_numpy(float),
         frame["finish_s"].to_numpy(float),
         frame["preemptions"].to_numpy(np.int64),
+        tenant,
+        tenant_names,
         tier,
         tier_names,
         np.where(pair < 0, -1, np.searchsorted(pairs, pair)),

@@ -143,7 +143,7 @@ def load_over_time(result: Result) -> Figure:
     tokens.set_ylim(bottom=0)
     for axes in (*gauges, tokens):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    mark_happenings(result.summary, [*gauges, tokens], unit)
+    mark_happenings(result, [*gauges, tokens], unit)
     return figure
 
 
@@ -174,7 +174,7 @@ def memory_over_time(result: Result) -> Figure:
     axes.set_title("page pool by owner")
     axes.set_ylim(bottom=0)
     legend(axes)
-    mark_happenings(result.summary, [axes], unit)
+    mark_happenings(result, [axes], unit)
     return figure
 
 
@@ -214,7 +214,7 @@ def adapters(result: Result) -> Figure:
     count_axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     lines = [*ratio.get_lines(), *count_axes.get_lines()]
     legend(ratio, handles=lines)
-    mark_happenings(result.summary, [ratio], unit)
+    mark_happenings(result, [ratio], unit)
     return figure
 
 

@@ -57,7 +57,7 @@ def replicas_over_time(result: Result, asked: Asked) -> Figure:
     waiting.set_ylim(0, max(float(count.max()), 1) * 1.05)
     waiting.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     waiting.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    mark_happenings(result.summary, [up_axes, waiting], unit)
+    mark_happenings(result, [up_axes, waiting], unit)
     return figure
 
 

@@ -14,27 +14,32 @@ HEADS = ("event", "at", "for", "requests", "turned away or failed", "TTFT p99")
 
 
 def happening_rows(result: Result, asked: Asked) -> list[tuple[str, ...]]:
-    """A row for each, of the requests that arrived while it lasted, under `HEADS`; then one of all
-    other requests. Empty if nothing happened."""
-    found = happenings(result.summary)
+    """A row for each, of the requests that arrived while it lasted, under `HEADS`; of a burst two,
+    the second of all tenants that did not send it. Then one of all other requests, or two: a
+    tenant's burst may weigh on what it asks later. Empty if nothing happened."""
+    found = happenings(result.summary, result.timeline)
     if not found:
         return []
-    during = [_during(happening, asked) for happening in found]
-    rows = [
-        (
-            happening.told,
-            moment(happening.at_s),
-            tick(happening.duration_s),
-            *_figures(asked, rows),
-            _ttft_p99(asked, rows),
-        )
-        for happening, rows in zip(found, during, strict=True)
-    ]
-    others = ~np.logical_or.reduce(during)
-    return [
-        *rows,
-        ("none of these", "", "", *_figures(asked, others), _ttft_p99(asked, others)),
-    ]
+    rows: list[tuple[str, ...]] = []
+    others: Bools = np.ones(len(asked.arrival_s), dtype=bool)
+    bursting: Bools = np.zeros(len(others), dtype=bool)
+    for happening in found:
+        during = _during(happening, asked)
+        others &= ~during
+        sent = _sent_by(happening.senders, asked)
+        when = (moment(happening.at_s), tick(happening.duration_s))
+        rows.append((happening.told, *when, *_figures(asked, during & sent)))
+        if happening.senders:
+            bursting |= sent
+        if not sent.all():
+            rows.append(("everybody else meanwhile", *when, *_figures(asked, during & ~sent)))
+    rest = {"none of these": others}
+    if bursting.any() and not bursting.all():
+        rest = {
+            "none of these, tenants with bursts": others & bursting,
+            "none of these, everybody else": others & ~bursting,
+        }
+    return [*rows, *((told, "", "", *_figures(asked, where)) for told, where in rest.items())]
 
 
 def _during(happening: Happening, asked: Asked) -> Bools:
@@ -42,12 +47,18 @@ def _during(happening: Happening, asked: Asked) -> Bools:
     return rows
 
 
-def _figures(asked: Asked, rows: Bools) -> tuple[str, str]:
-    """Requests, and the share of them that was turned away or failed."""
+def _sent_by(senders: str, asked: Asked) -> Bools:
+    """The requests of a tenant or of the tenants of a group; all, if it is nobody's."""
+    if not senders:
+        return np.ones(len(asked.tenant), dtype=bool)
+    theirs = [senders in (name, name.rpartition("-")[0]) for name in asked.tenant_names]
+    rows: Bools = np.isin(asked.tenant, np.flatnonzero(theirs))
+    return rows
+
+
+def _figures(asked: Asked, rows: Bools) -> tuple[str, str, str]:
+    """Requests, the share of them that was turned away or failed, and the p99 of their TTFT."""
     count, refused = int(rows.sum()), int((rows & (asked.cause >= 0)).sum())
-    return f"{count:,}", share(refused / count) if count else "—"
-
-
-def _ttft_p99(asked: Asked, rows: Bools) -> str:
     values = asked.ttft_s[rows & ~np.isnan(asked.ttft_s)]
-    return duration(float(np.quantile(values, 0.99))) if len(values) else "—"
+    p99 = duration(float(np.quantile(values, 0.99))) if len(values) else "—"
+    return f"{count:,}", share(refused / count) if count else "—", p99

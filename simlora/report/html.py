@@ -112,7 +112,7 @@ def _run(result: Result, salt: str) -> str:
     return "\n".join(
         (
             _header(summary),
-            *(f"<p>{_unbroken(escape(text))}</p>" for text in lead(summary)),
+            *(f"<p>{_unbroken(escape(text))}</p>" for text in lead(summary, result.timeline)),
             _tiles(summary),
             _happenings(result, asked),
             "<h2>What limits this fleet</h2>",

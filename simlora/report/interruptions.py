@@ -31,6 +31,16 @@ def interruptions_sentence(summary: dict[str, Any], asked: Asked) -> str:
     return " ".join(told) or "No request was under way on the replicas that were lost."
 
 
+def preemptions_words(summary: dict[str, Any]) -> str:
+    """How often requests were preempted. Where replicas were lost, the summary alone does not tell
+    whether they or memory were the reason."""
+    count = summary["batch"]["preemptions"]
+    if not count or not any(happening.loses for happening in happenings(summary)):
+        return counted(count, "preemption")
+    times = "once" if count == 1 else f"{count:,} times"
+    return f"requests interrupted {times} by the loss of a replica or for memory"
+
+
 def preemptions_for_memory(summary: dict[str, Any], asked: Asked) -> int:
     """Preemptions that no loss of a replica can explain."""
     return max(int(summary["batch"]["preemptions"] - _preemptions_by_loss(summary, asked).sum()), 0)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simlora.report.happenings import happenings_sentence
 from simlora.report.words import promise, share
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def lead(summary: dict[str, Any]) -> list[str]:
-    """Paragraphs; none for a run to which nothing happened and that has one tier."""
+
+def lead(summary: dict[str, Any], timeline: pd.DataFrame | None = None) -> list[str]:
+    """Paragraphs; none for a run to which nothing happened and that has one tier. `timeline`:
+    without it, a replica that crashed is taken to have been up."""
     tiers = {n: tier for n, tier in summary["tiers"].items() if tier["requests"]["offered"]}
-    befell = happenings_sentence(summary)
+    befell = happenings_sentence(summary, timeline)
     if not befell and len(tiers) < 2:
         return []
     told = [_kept(name, tier) for name, tier in tiers.items() if tier["sla"]]

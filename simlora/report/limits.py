@@ -8,6 +8,7 @@ from simlora.report.asked import Asked
 from simlora.report.fairness_words import budget
 from simlora.report.gauges import Pressure, pressure
 from simlora.report.interruptions import preemptions_for_memory
+from simlora.report.waits import Waits, waits_outside, waits_told
 from simlora.report.words import counted, duration, lost, promise, share
 from simlora.results.result import Result
 
@@ -32,7 +33,9 @@ def what_limits(result: Result, asked: Asked | None = None) -> list[str]:
         preemptions = preemptions_for_memory(summary, asked)
     if preemptions <= 0.005 * requests["completed"]:
         preemptions = 0
-    paragraphs = [_verdict(summary, found, preemptions), _evidence(summary, found)]
+    waits = waits_outside(result)
+    paragraphs = [*waits_told(waits), _verdict(summary, found, preemptions, waits)]
+    paragraphs.append(_evidence(summary, found))
     if lost(requests):
         paragraphs.append(
             f"Of {requests['offered']:,} requests, {lost(requests)}. "
@@ -42,15 +45,16 @@ def what_limits(result: Result, asked: Asked | None = None) -> list[str]:
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
-def _verdict(summary: dict[str, Any], found: Pressure, preemptions: int) -> str:
+def _verdict(summary: dict[str, Any], found: Pressure, preemptions: int, waits: Waits) -> str:
+    """What holds requests back on replicas; `waits` are those that replicas had no part in."""
     latency = summary["latency"]
     ttft = latency["ttft_s"]["mean"] or 1e-12
-    queue_s = latency["queue_s"]["mean"]
+    queue_s = max(latency["queue_s"]["mean"] - waits.mean_s, 0.0)
     queue, adapter = queue_s / ttft, latency["adapter_wait_s"]["mean"] / ttft
     # Whoever arrives during a step waits for its end, on an idle fleet too.
     queued = queue > _MANY and queue_s > 3 * (summary["batch"]["mean_step_s"] or 0.0)
     if not found.backlog and not preemptions and not queued and adapter < _MANY:
-        return _unlimited(summary)
+        return _otherwise_unlimited(summary, queue_s) if waits_told(waits) else _unlimited(summary)
     limit = _resource(summary, found, queue, adapter, preemptions)
     if not found.backlog:
         return limit
@@ -71,6 +75,14 @@ def _unlimited(summary: dict[str, Any]) -> str:
     if (summary["batch"]["busy_ratio"] or 0.0) < 0.4:
         return f"Nothing limits this fleet, it has capacity to spare: {waits}"
     return f"On average nothing holds requests back for long: {waits}"
+
+
+def _otherwise_unlimited(summary: dict[str, Any], queue_s: float) -> str:
+    return (
+        "Nothing else holds requests back for long: without these waits, queueing is "
+        f"{duration(queue_s)} on average and waiting for adapters "
+        f"{duration(summary['latency']['adapter_wait_s']['mean'])}."
+    )
 
 
 def _resource(

@@ -1,27 +1,28 @@
-"""Scripted events and bursts, drawn into figures over time."""
+"""Scripted events, bursts and rollouts, drawn into figures over time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
-from simlora.report.happenings import Happening, happenings
+from simlora.report.happenings import Happening
+from simlora.report.moments import moments
+from simlora.results.result import Result
 
 _MOST_ROWS = 3  # of labels, one below the other
 _ROW_PT = 10.0
 _CHARACTER_IN = 0.05  # of a label
 
 
-def mark_happenings(summary: dict[str, Any], panels: Sequence[Axes], unit: float) -> None:
+def mark_happenings(result: Result, panels: Sequence[Axes], unit: float) -> None:
     """Shade the time of each happening in all panels, and name it above the first, whose title and
     legend make room; `unit` is what `style.time_axis` returned. To be called when all is drawn."""
     left, right = panels[0].get_xlim()
     ink = rcParams["text.color"]
-    shown = [h for h in happenings(summary) if h.at_s / unit < right]
+    shown = [h for h in moments(result) if h.at_s / unit < right]
     for happening in shown:
         begin, end = happening.at_s / unit, min(happening.end_s / unit, right)
         for axes in panels:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from simlora.report import fleet_figure, tiers_over_time
 from simlora.report.asked import Asked, fleet_changes
 from simlora.report.fleet_words import rented_words
-from simlora.report.happenings import happenings
+from simlora.report.moments import is_marked
 from simlora.results.result import Result
 
 Chosen = tuple[str, str, Callable[[Result], Figure]]  # title, caption, what draws it
@@ -31,7 +31,7 @@ _MARKS = " Shaded: what happened, from its beginning to its end."
 
 def figures_over_time(result: Result, asked: Asked) -> list[Chosen]:
     """Those that have something to tell of this run, in which some requests completed."""
-    marked = happenings(result.summary)
+    marked = is_marked(result.summary)
     tiers = sum(tier["requests"]["offered"] > 0 for tier in result.summary["tiers"].values())
     most = tiers_over_time.MOST_PANELS
     few = f" Shown are the {most} tiers with most requests." if tiers > most else ""

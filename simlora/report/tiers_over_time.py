@@ -85,7 +85,7 @@ def latency_over_time(result: Result, asked: Asked) -> Figure:
     offered.yaxis.set_major_locator(MaxNLocator(4))
     if len(names) > 1:
         legend(offered)
-    mark_happenings(result.summary, [*panels, offered], unit)
+    mark_happenings(result, [*panels, offered], unit)
     return figure
 
 
@@ -120,7 +120,7 @@ def refusals_over_time(result: Result, asked: Asked) -> Figure:
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g} %"))
         legend(axes)
-    mark_happenings(result.summary, panels, unit)
+    mark_happenings(result, panels, unit)
     return figure
 
 

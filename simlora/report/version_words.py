@@ -15,12 +15,14 @@ _FIGURES = (
     ("e2e_s", "p99"),
 )
 
+# The candidate's share is of these; the counts of versions are of the whole run.
+_THOSE = "the requests that came while the rollout was on"
 _MODES = {
     "pinned": "all requests stay with the stable version",
-    "canary": "the candidate served {share} of the requests",
-    "ab": "the candidate served {share} of the requests",
-    "shadow": "the candidate was sent copies of {share} of the requests",
-    "switch": "the candidate served {share} of the requests",
+    "canary": f"the candidate served {{share}} of {_THOSE}",
+    "ab": f"the candidate served {{share}} of {_THOSE}",
+    "shadow": f"the candidate was sent copies of {{share}} of {_THOSE}",
+    "switch": f"the candidate served {{share}} of {_THOSE}",
 }
 
 

@@ -102,6 +102,52 @@ def test_a_row_is_of_the_requests_that_came_while_it_lasted(tmp_path: Path) -> N
     ]
 
 
+def test_a_burst_has_a_row_of_who_sent_it_and_one_of_everybody_else(tmp_path: Path) -> None:
+    burst = {"start_s": 60.0, "duration_s": 30.0, "requests": 20}
+
+    def rows(name: str, tenant: str, **workload: Any) -> list[tuple[str, ...]]:
+        bursts = [{"tenant": tenant, **burst}]
+        of = deployment(workload={"rate_rps": 10.0, "arrivals": {"bursts": bursts}})
+        sent = [completed(of, i, 60.0 + i, i % 2, queue_s=50.0) for i in range(20)]
+        calm = [completed(of, 20 + i, 60.0 + i, 7) for i in range(10)]
+        late = [completed(of, 30, 95.0, 7), completed(of, 31, 95.0, 1, queue_s=9.0)]
+        result = record(of, tmp_path / name, sent + calm + late, 200.0)
+        return happening_rows(result, read_asked(result))
+
+    assert rows("group", "pro") == [
+        (
+            "each of the 5 tenants of pro sent 20 more requests",
+            "60 s",
+            "30 s",
+            "20",
+            "0 %",
+            "50.0 s",
+        ),
+        ("everybody else meanwhile", "60 s", "30 s", "10", "0 %", "40.0 ms"),
+        ("none of these, tenants with bursts", "", "", "1", "0 %", "9.04 s"),
+        ("none of these, everybody else", "", "", "1", "0 %", "40.0 ms"),
+    ]
+    assert [row[3] for row in rows("one", "pro-0001")] == ["10", "20", "1", "1"]
+
+
+def test_a_replica_that_was_off_is_told_to_have_been_off_when_it_crashed() -> None:
+    sleeper = {"gpu": "mini", "replicas": 2, "autoscale": {"min": 1, "target_requests": 1000}}
+    scenario = small_scenario(
+        fleet=[sleeper],
+        workload={"rate_rps": 1.0, "duration_s": 90},
+        events=[timed(crash=0, at_s=30.0), timed(crash=1, at_s=31.0)],
+    )
+    result = simulate(scenario)
+    up = result.timeline.query("time_s < 30").groupby("replica")["up"].last()
+    assert list(up) == [1, 0]
+    ran, off = happenings(result.summary, result.timeline)
+    assert (ran.told, ran.loses) == ("replica 0 crashed", True)
+    assert (off.told, off.loses) == ("replica 1 crashed while it was not running", False)
+    assert off.label == "crash: replica 1 (off)"
+    assert "replica 1 crashed while it was not running" in lead(result.summary, result.timeline)[0]
+    assert "replica 1 crashed while it was not running" in write_report(result).read_text()
+
+
 def preempted(index: int, arrival_s: float, decode_s: float, times: int = 1) -> Request:
     request = completed(deployment(), index, arrival_s, decode_s=decode_s)
     request.preemptions = times

@@ -66,3 +66,18 @@ def test_a_run_without_requests_prints_dashes(tmp_path: Path) -> None:
     text = printed(record(deployment(), tmp_path, [], 0.0).summary)
     assert "0 offered" in text
     assert "—" in text
+
+
+def test_requests_that_lost_their_replica_are_not_called_preemptions(tmp_path: Path) -> None:
+    calm = deployment()
+    text = printed(
+        record(calm, tmp_path / "a", [completed(calm, 0, 0.0)], 9.0, preemptions=27).summary
+    )
+    assert "27 preemptions" in " ".join(text.split())
+    lossy = deployment(events=[{"at_s": 5.0, "duration_s": 2.0, "crash": 0}])
+    text = printed(
+        record(lossy, tmp_path / "b", [completed(lossy, 0, 0.0)], 9.0, preemptions=27).summary
+    )
+    told = " ".join(text.split())
+    assert "requests interrupted 27 times by the loss of a replica or for memory" in told
+    assert "preemption" not in told

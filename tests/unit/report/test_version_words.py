@@ -44,8 +44,8 @@ def test_a_rollback_is_told_with_its_time_and_both_figures(tmp_path: Path) -> No
     result = recorded(tmp_path, CANARY, VersionFacts(0, 10, 5, rolled_back=verdict))
     (told,) = rollouts(result.summary)
     assert told == (
-        "acme: canary, the candidate served 50 % of the requests; rolled back at 42.0 s: its TTFT "
-        "p99 was 250 ms, the stable version's 100 ms"
+        "acme: canary, the candidate served 50 % of the requests that came while the rollout was "
+        "on; rolled back at 42.0 s: its TTFT p99 was 250 ms, the stable version's 100 ms"
     )
     page = write_report(result).read_text()
     assert "Versions of adapters" in page and "acme next" in page
