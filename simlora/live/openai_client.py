@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from ssl import SSLContext
 
 import httpx
 import numpy as np
@@ -19,6 +19,7 @@ from simlora.live.facts import MEASURED
 from simlora.live.openai_driver import OpenAIDriver
 from simlora.live.openai_options import Names, ServerOptions
 from simlora.live.openai_prompts import Prompts
+from simlora.live.openai_server import prepare
 from simlora.live.openai_table import write_run_table
 from simlora.live.signals import on_signals
 from simlora.results import files
@@ -37,7 +38,6 @@ from simlora.workload.traffic import open_traffic
 # the size of its pool.
 _POOLS = 32
 _CONNECT_S = 30.0
-_LOAD_S = 600.0  # for the server to load an adapter
 _LATE_S = 0.02  # of a request's sending that is worth a word
 
 _UNKNOWN = MemoryFacts(page_bytes=0, pool_pages=0, weight_bytes=0, kv_capacity_tokens=0)
@@ -87,9 +87,12 @@ def run_openai(
         return time_s + recorder.sample_interval_s
 
     async def run() -> tuple[OpenAIDriver, list[Request]]:
+        trusted = httpx.create_ssl_context(trust_env=False)  # slow to make, so made once
         async with AsyncExitStack() as stack:
-            clients = [await stack.enter_async_context(_client(options)) for _ in range(_POOLS)]
-            await _prepare(clients[0], options, names, asked)
+            clients = [
+                await stack.enter_async_context(_client(options, trusted)) for _ in range(_POOLS)
+            ]
+            await prepare(clients[0], options, names, asked)
             prompts = Prompts(
                 options.prompts,
                 deployment.model.vocab_size,
@@ -124,7 +127,7 @@ def run_openai(
     return result
 
 
-def _client(options: ServerOptions) -> httpx.AsyncClient:
+def _client(options: ServerOptions, trusted: SSLContext) -> httpx.AsyncClient:
     url = options.url.rstrip("/").removesuffix("/v1") + "/v1/"
     headers = {"authorization": f"Bearer {options.api_key}"} if options.api_key else {}
     try:
@@ -133,61 +136,11 @@ def _client(options: ServerOptions) -> httpx.AsyncClient:
             headers=headers,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             timeout=httpx.Timeout(None, connect=_CONNECT_S),
+            verify=trusted,
             trust_env=False,  # a proxy on the way would be measured with the server
         )
     except httpx.InvalidURL as error:
         raise UserError(f"--url {options.url}: is no address of a server: {error}") from None
-
-
-async def _prepare(
-    client: httpx.AsyncClient, options: ServerOptions, names: Names, adapters: set[int]
-) -> None:
-    """See that the server is there and has what is going to be asked for."""
-    where = f"--url {options.url}"
-    if options.load_adapters is not None:
-        for index in sorted(adapters):
-            body = {"lora_name": names.model(index), "lora_path": names.path(index)}
-            response = await _call(client, where, "POST", "load_lora_adapter", json=body)
-            # An adapter of that name that is there already is as good.
-            if response.status_code != 200 and "already" not in response.text:
-                raise UserError(
-                    f"{where}: would not load adapter {body['lora_name']} from "
-                    f"{body['lora_path']}: {_reason(response)}"
-                )
-    response = await _call(client, where, "GET", "models")
-    if response.status_code in (401, 403):
-        raise UserError(f"{where}: does not take the API key: {_reason(response)}")
-    known = _models(response)
-    wanted = [names.model(index) for index in (-1, *sorted(adapters))]
-    missing = [name for name in wanted[1:] if name not in known] if known is not None else []
-    if missing:
-        raise UserError(
-            f'{where}: has no model "{missing[0]}"'
-            + (f" and {len(missing) - 1} others" if len(missing) > 1 else "")
-            + "; see --model-name-template and --load-adapters"
-        )
-
-
-async def _call(
-    client: httpx.AsyncClient, where: str, method: str, path: str, **more: Any
-) -> httpx.Response:
-    try:
-        return await client.request(method, path, timeout=_LOAD_S, **more)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        raise UserError(f"{where}: cannot be reached: {reason}") from None
-
-
-def _models(response: httpx.Response) -> set[str] | None:
-    """The names of a server's models; None where it does not tell."""
-    try:
-        return {str(model["id"]) for model in response.json()["data"]}
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _reason(response: httpx.Response) -> str:
-    return f"HTTP {response.status_code} {' '.join(response.text.split())[:200]}".rstrip()
 
 
 def _tell(driver: OpenAIDriver, note: Note) -> None:

@@ -1,0 +1,42 @@
+"""Tokens without a tokenizer: counted in what clients send, made up in what they get."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from hashlib import blake2b
+
+# A word is one token if it has at most four letters, else a token for every four: near enough to
+# what tokenizers make of English, and of no consequence for anything but the count.
+_TOKEN = re.compile(r"\S{1,4}")
+# One token each by the rule above: an answer that comes back in a prompt counts the same.
+_LIST = """
+able area away back base best blue bold book both call calm care case city clay clue code come
+core cost dark data dawn deep door down draw each east easy edge even face fair fall fast feel
+file find fine fire flow form free full game give glad goal gold good gray grow half hand hard
+head hear help here high hill hold home hope idea into iron item join just keep kind king know
+lake land last late lead leaf left less life lift like line list live long look main make many
+"""
+WORDS = tuple(_LIST.split())
+
+
+def split(text: str) -> list[str]:
+    """The tokens of a text."""
+    return _TOKEN.findall(text)
+
+
+def answer(number: int, tokens: int) -> list[str]:
+    """The words of the `number`-th answer: never the same ones in the same order as its
+    neighbours."""
+    first, step = number * 37, 1 + number % (len(WORDS) - 1)
+    return [WORDS[(first + step * place) % len(WORDS)] for place in range(tokens)]
+
+
+def prefix_hashes(tokens: Sequence[str], block_tokens: int) -> list[int]:
+    """One hash for each whole block of `block_tokens`: equal hashes, equal prefixes."""
+    hashes, digest = [], b""
+    for end in range(block_tokens, len(tokens) + 1, block_tokens):
+        block = "\0".join(tokens[end - block_tokens : end])
+        digest = blake2b(digest + block.encode(), digest_size=8).digest()
+        hashes.append(int.from_bytes(digest, "big"))
+    return hashes
