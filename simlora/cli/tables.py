@@ -27,6 +27,7 @@ from simlora.report.words import (
     timing_basis,
     usd,
 )
+from simlora.results.schema import MEASURED
 
 
 def summary_table(summary: dict[str, Any]) -> RenderableType:
@@ -100,12 +101,16 @@ def _totals(summary: dict[str, Any]) -> Table:
         table.add_row("fleet", Text(fleet_words(simulation)))
     if simulation["timing"]["profile"] != "roofline":
         table.add_row("timing", Text(timing_basis(simulation["timing"])))
-    table.add_row(
-        "simulated",
-        f"{duration(simulation['span_s'])} in {duration(simulation['wall_s'])}, "
-        f"{number(simulation['requests_per_wall_s'])} requests per second of real time"
-        + (" (interrupted)" if simulation["interrupted"] else ""),
-    )
+    interrupted = " (interrupted)" if simulation["interrupted"] else ""
+    if simulation["timing"]["hash"] == MEASURED:
+        table.add_row("served", f"for {duration(simulation['span_s'])}{interrupted}")
+    else:
+        table.add_row(
+            "simulated",
+            f"{duration(simulation['span_s'])} in {duration(simulation['wall_s'])}, "
+            f"{number(simulation['requests_per_wall_s'])} requests per second of real time"
+            f"{interrupted}",
+        )
     return table
 
 

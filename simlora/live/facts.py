@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simlora.results.schema import (
+    MEASURED,
     AdapterFacts,
     BatchFacts,
     MemoryFacts,
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from simlora.live.driver import Driver
     from simlora.live.server import Server
     from simlora.scenario.deployment import Deployment
-
-MEASURED = "measured"  # in place of a timing profile's hash
 
 
 def gather_facts(

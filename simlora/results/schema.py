@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from simlora.serving.versions import VersionFacts
 
+MEASURED = "measured"  # in place of the hash of a profile, where time was not simulated
+
 
 @dataclass(frozen=True, slots=True)
 class AdapterFacts:
