@@ -154,7 +154,7 @@ def test_clients_that_are_turned_away_come_again_as_the_scenario_says(
     assert (again["status"] == "completed").any()
     assert set(rows[rows["status"] == "rejected"]["attempts"]) == {2}
     completed = again[again["status"] == "completed"]
-    assert (completed["queue_s"] > 0.01).all()
+    assert completed["queue_s"].max() > 0.02  # some had to wait for long
     phases = completed["queue_s"] + completed["prefill_s"] + completed["decode_s"]
     assert phases.tolist() == pytest.approx(completed["e2e_s"].tolist())
 

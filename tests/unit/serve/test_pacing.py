@@ -10,10 +10,11 @@ import pytest
 from simlora.scenario.deployment import expand
 from simlora.serve.answer import Answer
 from simlora.serve.clock import MOST_LATE_S, PacedClock
+from simlora.serve.limits import one_replica
 from simlora.serve.run import Service
 from simlora.serving.request import COMPLETED
 from tests.simulating import Ask, run
-from tests.unit.serve.service import scenario
+from tests.unit.serve.service import completion, post, scenario
 
 CROWDED = {
     "max_model_len": 512,
@@ -141,3 +142,20 @@ def test_a_request_overhead_is_spent_before_the_engine() -> None:
     assert gone.request.reason == "disconnected"
     assert gone.emitted == 0
     assert stays.request.queue_s == pytest.approx(0.02)
+
+
+def test_a_fleet_is_served_by_one_replica_of_its_first_pool_and_others_are_unavailable() -> None:
+    fleet = [
+        {"name": "first", "gpu": "a10g", "replicas": 3},
+        {"name": "own", "gpu": "l4-like", "tenants": ["free"]},
+    ]
+    catalog = {"gpus": {"l4-like": {"base": "a10g"}}}
+    served, notes = one_replica(scenario(fleet=fleet, catalog=catalog))
+    assert notes == ["of the fleet one replica of its first pool is served, all the time"]
+    service = Service(served)
+    answers = [
+        post(service, "completions", completion(model=model))
+        for model in ("pro-0000", "free-0000/0")
+    ]
+    assert [answer.status_code for answer in answers] == [200, 503]
+    assert answers[1].json()["error"]["code"] == "unavailable"
