@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simlora.errors import UserError
-from simlora.scenario.adapters import Prefetch
+from simlora.scenario.adapters import Adapters, Prefetch
 from simlora.scenario.schema import Scenario
 from simlora.workload.blocks import Traffic
 
@@ -13,7 +13,7 @@ def served_here(scenario: Scenario) -> tuple[Scenario, list[str]]:
 
     Raises UserError for what nothing can be made of.
     """
-    engine, adapters, first = scenario.engine, scenario.adapters, scenario.fleet[0]
+    engine, first = scenario.engine, scenario.fleet[0]
     if engine.scheduler.merged is not None:
         raise UserError(
             "engine.scheduler.merged: the engine merges no adapter into its weights; leave it out"
@@ -23,10 +23,23 @@ def served_here(scenario: Scenario) -> tuple[Scenario, list[str]]:
             f"fleet.0.tensor_parallel: is {first.tensor_parallel}, but the embedded engine runs on "
             "one device; allowed is 1"
         )
+    adapters, notes = without_chance_or_foresight(scenario)
+    weights = (first.model or scenario.model).weights
+    if weights != "bf16":
+        notes.append(f"weights are not quantized to {weights}")
+    pool = first.model_copy(update={"replicas": 1, "autoscale": None})
+    changed = {"fleet": [pool], "events": [], "adapters": adapters}
+    return scenario.model_copy(update=changed), notes
+
+
+def without_chance_or_foresight(scenario: Scenario) -> tuple[Adapters, list[str]]:
+    """The `adapters` of a scenario as one replica in real time can have them, and a sentence about
+    each thing of the scenario left out. Raises UserError for a policy that knows the future."""
+    adapters, first = scenario.adapters, scenario.fleet[0]
     for name, tier in (("hot", adapters.hot), ("warm", adapters.warm), ("nvme", adapters.nvme)):
         if tier.eviction.partition("+")[0] == "belady":
             raise UserError(
-                f"adapters.{name}.eviction: belady knows the future, which a live run does not; "
+                f"adapters.{name}.eviction: belady knows the future, which a server does not; "
                 "choose another policy"
             )
     notes = []
@@ -38,18 +51,8 @@ def served_here(scenario: Scenario) -> tuple[Scenario, list[str]]:
         notes.append("nothing is loaded ahead of requests (adapters.prefetch)")
     if adapters.loading.failure_rate:
         notes.append("no transfers fail by adapters.loading.failure_rate")
-    weights = (first.model or scenario.model).weights
-    if weights != "bf16":
-        notes.append(f"weights are not quantized to {weights}")
-    pool = first.model_copy(update={"replicas": 1, "autoscale": None})
     loading = adapters.loading.model_copy(update={"failure_rate": 0.0})
-    update = {"prefetch": Prefetch(), "loading": loading}
-    changed = {
-        "fleet": [pool],
-        "events": [],
-        "adapters": adapters.model_copy(update=update),
-    }
-    return scenario.model_copy(update=changed), notes
+    return adapters.model_copy(update={"prefetch": Prefetch(), "loading": loading}), notes
 
 
 def check_prefix_blocks(scenario: Scenario, traffic: Traffic) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from simlora import __version__
 from simlora.errors import UserError
-from simlora.live.arrivals import adapters_of, requests_of
+from simlora.live.arrivals import adapters_of
 from simlora.live.facts import MEASURED
 from simlora.live.openai_driver import OpenAIDriver
 from simlora.live.openai_options import Names, ServerOptions
@@ -32,6 +32,7 @@ from simlora.scenario.schema import Scenario
 from simlora.serving.request import Request
 from simlora.serving.versions import Versions
 from simlora.workload.blocks import Traffic
+from simlora.workload.requests import requests_of
 from simlora.workload.traffic import open_traffic
 
 # Connections are shared out over so many pools: looking for a free one takes time that grows with

@@ -13,7 +13,6 @@ from heapq import merge
 from operator import itemgetter
 from pathlib import Path
 
-from simlora.live.arrivals import requests_of
 from simlora.live.decisions import DECISIONS, Line, first_difference, read_decisions
 from simlora.live.limits import served_here
 from simlora.live.records import (
@@ -36,6 +35,7 @@ from simlora.scenario.loading import load_scenario
 from simlora.scenario.schema import Scenario
 from simlora.serving.request import Request
 from simlora.workload.blocks import Traffic
+from simlora.workload.requests import requests_of
 from simlora.workload.traffic import open_traffic
 
 

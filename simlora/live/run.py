@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from simlora import __version__
 from simlora.errors import UserError
 from simlora.live.adapter_files import AdapterFiles
-from simlora.live.arrivals import adapters_of, requests_of
+from simlora.live.arrivals import adapters_of
 from simlora.live.decisions import DECISIONS, as_text
 from simlora.live.driver import Driver
 from simlora.live.facts import MEASURED, gather_facts
@@ -30,6 +30,7 @@ from simlora.scenario.loading import dump_resolved
 from simlora.scenario.schema import Scenario
 from simlora.serving.request import Request
 from simlora.workload.blocks import Traffic
+from simlora.workload.requests import requests_of
 from simlora.workload.traffic import open_traffic
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from itertools import repeat
 
 from simpy import Environment
 from simpy.events import Event
@@ -29,6 +28,7 @@ from simlora.sim.replica import ReplicaProcess
 from simlora.timing import TimingModel, make_timing
 from simlora.workload.blocks import Traffic
 from simlora.workload.demand import tenant_demand
+from simlora.workload.requests import requests_in, tenant_tiers
 
 Finished = Callable[[Request, BatchScheduler], None]
 Progress = Callable[[float, int], None]  # simulated seconds, requests that have arrived
@@ -53,7 +53,7 @@ class Simulation:
         self.recorder = recorder
         self.arrived = 0
         self._deployment = deployment
-        self._tier_of = [tenant.tier for tenant in deployment.tenants]
+        self._tier_of = tenant_tiers(deployment)
         self._traffic = traffic
         self._arrivals_over = False
         self._done: Event = self.env.event()
@@ -119,32 +119,9 @@ class Simulation:
         env, tier_of = self.env, self._tier_of
         reported_s = time.monotonic()
         for block in self._traffic.blocks():
-            hashes = block.prefix_hashes if block.prefix_hashes is not None else repeat(None)
-            for arrival_s, tenant, adapter, prompt, output, session, priority, prefix in zip(
-                block.arrival_s.tolist(),
-                block.tenant.tolist(),
-                block.adapter.tolist(),
-                block.prompt_tokens.tolist(),
-                block.output_tokens.tolist(),
-                block.session.tolist(),
-                block.priority.tolist(),
-                hashes,
-                strict=False,  # `hashes` may be endless
-            ):
-                if arrival_s > env.now:
-                    yield env.timeout(arrival_s - env.now)
-                request = Request(
-                    self.arrived,
-                    arrival_s,
-                    tenant,
-                    tier_of[tenant],
-                    adapter,
-                    prompt,
-                    output,
-                    session,
-                    priority,
-                    prefix,
-                )
+            for request in requests_in(block, self.arrived, tier_of):
+                if request.arrival_s > env.now:
+                    yield env.timeout(request.arrival_s - env.now)
                 self.arrived += 1
                 self._receive(request)
             self._flush_if_full()

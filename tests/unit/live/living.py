@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from simlora.live.arrivals import requests_of
 from simlora.live.decisions import DECISIONS, Line, read_decisions
 from simlora.live.embedded import Embedded
 from simlora.live.limits import served_here
@@ -22,6 +21,7 @@ from simlora.scenario.deployment import expand
 from simlora.scenario.schema import Scenario
 from simlora.serving.memory import plan_memory
 from simlora.serving.page_pool import KV
+from simlora.workload.requests import requests_of
 from tests.simulating import Ask, traffic_of
 
 torch.set_num_threads(1)

@@ -12,7 +12,6 @@ import pytest
 from simpy import Environment
 from simpy.events import Event
 
-from simlora.live.arrivals import requests_of
 from simlora.live.server import Server
 from simlora.results.steplog import StepLog
 from simlora.scenario.deployment import expand
@@ -21,6 +20,7 @@ from simlora.serving.loading import Transfer
 from simlora.serving.request import COMPLETED, Request
 from simlora.sim.events import BOUNDARY, After
 from simlora.sim.link import Link
+from simlora.workload.requests import requests_of
 from tests.simulating import Ask, run, small_scenario, traffic_of, with_pool
 
 

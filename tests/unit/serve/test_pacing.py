@@ -151,7 +151,7 @@ def test_a_fleet_is_served_by_one_replica_of_its_first_pool_and_others_are_unava
     ]
     catalog = {"gpus": {"l4-like": {"base": "a10g"}}}
     served, notes = one_replica(scenario(fleet=fleet, catalog=catalog))
-    assert notes == ["of the fleet one replica of its first pool is served, all the time"]
+    assert notes == ["of the fleet one replica of its first pool is run, all the time"]
     service = Service(served)
     answers = [
         post(service, "completions", completion(model=model))
