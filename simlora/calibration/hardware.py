@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Told = Callable[[str, int, int], None]  # what has been measured, how many, of how many
 SAVE_EVERY_S = 10.0
-# Each step is measured in so many rounds, as the budget allows, minutes apart; the quickest round
-# counts, since whatever else a machine does only ever adds to a time.
+# Each step is measured in so many rounds, as the budget allows, minutes apart; the middle one
+# counts, so that neither a busy minute nor a quiet one of a shared machine does.
 ROUNDS = 3
 DOUBTFUL = 0.3  # median error on steps left out of the fit
 SAME_MEMORY = 0.15  # relative difference up to which two GPUs of a name are the same
