@@ -286,7 +286,7 @@ def _check_runs(runs: Iterable[MeasuredRun], server: Server) -> None:
             if theirs != ours:
                 raise UserError(
                     f"{run.place}: the scenario has {what} {theirs}, but the profile is to be for "
-                    f"{ours}"
+                    f"{ours} (--{what.replace('_', '-')})"
                 )
 
 
