@@ -16,11 +16,12 @@ A change that cannot be made raises and changes nothing, in the pool or in the a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from kernels.accounts import ADAPTER, FREE, KV, PREFIX, PageAccounts
 from kernels.free_ids import FreeIds, Ids
@@ -45,7 +46,8 @@ class DevicePool:
     layer, 0 (K) or 1 (V), token]` says which. There are as many block ids as the pool could hold
     blocks, so pages run out before ids do. Tables have room for `adapters` resident adapters of at
     most `max_adapter_pages` pages. An adapter of a higher rank than `max_rank`, which is to be that
-    of the steps' `LoraBatch`, is refused.
+    of the steps' `LoraBatch`, is refused. `uploads` makes what copies adapters to the pool's pages
+    and tables, for who wants to do it in another way or to know when a copy has ended.
 
     Methods return without waiting for the device, but `check`. They are called from one thread,
     with the stream that computes steps as the current one: its order is what keeps a page from
@@ -66,6 +68,7 @@ class DevicePool:
         max_rank: int | None = None,
         dtype: torch.dtype,
         device: torch.device,
+        uploads: Callable[[Tensor, AdapterTables], Uploads] | None = None,
     ) -> None:
         if accounts.free != accounts.pages:
             raise ValueError(f"{accounts.pages - accounts.free} pages are already held")
@@ -81,7 +84,8 @@ class DevicePool:
             self.num_blocks, layers, 2, block_tokens, dtype=torch.int32, device=device
         )
         self.tables = AdapterTables.empty(adapters, max_adapter_pages, shape, device)
-        self._uploads = (StreamUploads if self.pages.is_cuda else Uploads)(self.pages, self.tables)
+        uploads = uploads or (StreamUploads if self.pages.is_cuda else Uploads)
+        self._uploads = uploads(self.pages, self.tables)
 
         self._free_pages = FreeIds(pages)
         self._free_blocks = FreeIds(self.num_blocks)
@@ -192,6 +196,10 @@ class DevicePool:
         for slot in slots:
             self._resident(slot)
             self._uploads.wait(slot)
+
+    def pages_of(self, slot: int) -> Ids:
+        """The pages of an adapter, in the order of its packed ones. Raises NotHeld."""
+        return self._resident(slot).copy()
 
     def _resident(self, slot: int) -> Ids:
         """The pages of an adapter. Raises NotHeld if there is none in this slot."""

@@ -30,6 +30,18 @@ from simlora.scenario.schema import Scenario
     type=click.Choice(("cuda", "cpu")),
     help="Where the embedded engine runs (default: the GPU if there is one).",
 )
+@click.option(
+    "--registry",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Serve the adapters of this registry instead of random ones (embedded engine).",
+)
+@click.option(
+    "--trusted",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder of public keys (default: trusted in the registry).",
+)
 @openai_options
 @click.option(
     "--out",
@@ -50,6 +62,8 @@ def live(
     scenario: Path,
     engine: str,
     device: str | None,
+    registry: Path | None,
+    trusted: Path | None,
     out: Path | None,
     settings: tuple[str, ...],
     seed: int | None,
@@ -60,10 +74,17 @@ def live(
     """Serve SCENARIO in real time and write the result directory.
 
     It has the files of `simlora run`, and every decision (decisions.jsonl) and what it took
-    (steps.parquet) besides. With --engine openai it has what a client can measure, no report, and
-    a table for `calibrate --from` (runs.csv). The first Ctrl-C lets no more requests come, the
+    (steps.parquet) besides. With --engine openai it has what a client can measure, and a
+    table for `calibrate --from` (runs.csv). The first Ctrl-C lets no more requests come, the
     second ends the run.
+
+    With --registry each adapter is the one of its name, in the version that was promoted last, and
+    is checked before each load. Rank and target modules have to be the scenario's.
     """
+    if registry is not None and engine != "embedded":
+        raise UserError("--registry: is for --engine embedded only; other servers load their own")
+    if trusted is not None and registry is None:
+        raise UserError("--trusted: needs --registry, whose signatures it is for")
     overrides: dict[str, Any] = dict(map(parse_setting, settings))
     if seed is not None:
         overrides["seed"] = seed
@@ -81,13 +102,12 @@ def live(
     with growing_result(directory) as working:
         try:
             if options is None:
-                summary = _embedded(loaded, working, device)
+                summary = _embedded(loaded, working, device, registry, trusted)
             else:
                 summary = _openai(loaded, working, options)
         except UserError as error:
             raise with_place(error, scenario, overrides) from None
-    # A report tells most of batches, memory and adapters, which a client does not see.
-    if loaded.run.report and options is None:
+    if loaded.run.report:
         from simlora.report import write_report
 
         write_report(Result(directory, summary))
@@ -96,12 +116,26 @@ def live(
     return INTERRUPTED if summary["simulation"]["interrupted"] else 0
 
 
-def _embedded(scenario: Scenario, out: Path, device: str | None) -> dict[str, Any]:
+def _embedded(
+    scenario: Scenario,
+    out: Path,
+    device: str | None,
+    registry: Path | None,
+    trusted: Path | None,
+) -> dict[str, Any]:
     from simlora.live import run_live
     from simlora.live.view import watching
 
     with watching() as look:
-        return run_live(scenario, out, device=device, note=_note, look=look).summary
+        return run_live(
+            scenario,
+            out,
+            device=device,
+            note=_note,
+            look=look,
+            registry=registry,
+            trusted=trusted,
+        ).summary
 
 
 def _openai(scenario: Scenario, out: Path, options: ServerOptions) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from typing import Any, TypeVar
 import click
 
 from simlora.errors import UserError
-from simlora.live.openai_options import IDS, TEXT, ServerOptions
+from simlora.live.openai_options import (
+    CHAT,
+    COMPLETIONS,
+    DEFAULT_SILENCE_S,
+    IDS,
+    TEXT,
+    ServerOptions,
+)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -34,9 +41,23 @@ _OPTIONS = (
         "server; a template as above.",
     ),
     click.option(
+        "--endpoint",
+        type=click.Choice((COMPLETIONS, CHAT)),
+        help="Ask for completions (the default), or for chat completions: the turns of sessions "
+        "are then messages.",
+    ),
+    click.option(
         "--prompts",
         type=click.Choice((IDS, TEXT)),
-        help="Send prompts as token ids (the default) or as words.",
+        help="Send prompts as token ids (the default) or as words (always so for a chat).",
+    ),
+    click.option(
+        "--timeout",
+        "silence_s",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0, min_open=True),
+        help="A request to which no token comes for so long has failed "
+        f"(default: {DEFAULT_SILENCE_S:g}).",
     ),
     click.option(
         "--no-ignore-eos",
@@ -60,12 +81,16 @@ def server_options(wanted: bool, given: dict[str, Any]) -> ServerOptions | None:
     if not wanted:
         chosen.pop("api_key", None)  # the environment's
         if chosen:
-            name = next(iter(chosen)).replace("model_names", "model_name_template")
+            name = next(iter(chosen))
+            name = {"model_names": "model_name_template", "silence_s": "timeout"}.get(name, name)
             raise UserError(f"--{name.replace('_', '-')}: goes with --engine openai only")
         return None
     if "url" not in chosen:
         raise UserError("--engine openai: needs --url, the server's address")
     if not chosen["url"].startswith(("http://", "https://")):
         raise UserError(f"--url {chosen['url']}: must begin with http:// or https://")
+    key = chosen.get("api_key", "")
+    if not (key.isascii() and key.isprintable()):
+        raise UserError("--api-key: must be printable ASCII characters, to be sent in a header")
     chosen["ignore_eos"] = not chosen.pop("no_ignore_eos", False)
     return ServerOptions(**chosen)

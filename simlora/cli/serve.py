@@ -1,9 +1,11 @@
-"""`simlora serve`: an OpenAI-compatible server with simulated timing."""
+"""`simlora serve`: an OpenAI-compatible server, with simulated timing or over the real engine."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +13,11 @@ from simlora.errors import UserError
 from simlora.scenario.loading import load_scenario, parse_setting, with_place
 from simlora.scenario.schema import Scenario
 
-# Without a scenario: ten tenants on an H100.
+if TYPE_CHECKING:
+    from simlora.serve.run import Service
+
+SIMULATED, EMBEDDED = "simulated", "embedded"
+# Without a scenario: ten tenants, on an H100 or, computed, with a model that any machine runs.
 _DEFAULT = {
     "name": "serve",
     "model": "llama-3.1-8b",
@@ -19,15 +25,37 @@ _DEFAULT = {
     "tenants": [{"name": "tenant", "count": 10, "adapter": {"rank": 16}}],
     "workload": {"rate_rps": 1.0},
 }
+_SMALL = {
+    "model": "tiny-llama",
+    "fleet": [{"gpu": "cpu"}],
+    "engine": {"max_model_len": 2048, "memory": {"kv_cache_tokens": 16_384}},
+}
 
 
 @click.command()
 @click.argument("scenario", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--engine",
-    type=click.Choice(("simulated",)),
-    default="simulated",
-    help="What answers: nothing but the timing model (the default), with made-up words.",
+    type=click.Choice((SIMULATED, EMBEDDED)),
+    default=SIMULATED,
+    help="What answers: nothing but the timing model, with made-up words (the default), or "
+    "simlora's own engine in this process.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(("cuda", "cpu")),
+    help="Where the embedded engine runs (default: the GPU if there is one).",
+)
+@click.option(
+    "--registry",
+    type=click.Path(path_type=Path),
+    help="Folder of the registry that the embedded engine's adapters come from (default: random "
+    "ones).",
+)
+@click.option(
+    "--trusted",
+    type=click.Path(path_type=Path),
+    help="Folder of the keys that sign the registry's adapters (default: its own).",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -63,6 +91,9 @@ _DEFAULT = {
 def serve(
     scenario: Path | None,
     engine: str,
+    device: str | None,
+    registry: Path | None,
+    trusted: Path | None,
     host: str,
     port: int,
     api_keys: Path | None,
@@ -72,20 +103,28 @@ def serve(
 ) -> int:
     """Answer OpenAI's API as a replica of SCENARIO would, as fast as it would.
 
-    No GPU is needed: batches, memory and adapters are decided on as in a simulation, and every
-    token comes when it would. A stand-in for load tests of gateways and clients. Without a
-    tokenizer, a token is a word of up to four letters or four letters of a longer one; answers are
-    made-up words.
+    With --engine simulated no GPU is needed: batches, memory and adapters are decided on as in a
+    simulation, and every token comes when it would. A stand-in for load tests of gateways and
+    clients. Without a tokenizer, a token is a word of up to four letters or four letters of a
+    longer one; answers are made-up words.
+
+    With --engine embedded all is computed. A model that is a folder has its weights, tokenizer and
+    chat template; others have random weights, and are told as words.
     """
     if new_key is not None:
         return _print_key(new_key)
+    embedded = {"device": device, "registry": registry, "trusted": trusted}
+    if engine == SIMULATED:
+        for name, value in embedded.items():
+            if value is not None:
+                raise UserError(f"--{name}: belongs to --engine embedded")
+    if trusted is not None and registry is None:
+        raise UserError("--trusted: belongs to --registry")
     overrides = dict(map(parse_setting, settings))
-    loaded = _load(scenario, overrides)
+    loaded = _load(scenario, overrides, _DEFAULT | (_SMALL if engine == EMBEDDED else {}))
 
     try:
         from simlora.serve import run
-        from simlora.serve.keys import load_keys
-        from simlora.serve.limits import one_replica
     except ModuleNotFoundError as error:
         raise UserError(
             f"serve needs the package {error.name}; pip install 'simlora[serve]'"
@@ -95,17 +134,12 @@ def serve(
             f"--host {host}: others could ask in anybody's name; give --api-keys FILE, or listen "
             "on 127.0.0.1"
         )
-    from simlora.scenario.deployment import expand
 
     def note(sentence: str) -> None:
         click.echo(f"note: {sentence}", err=True)
 
     try:
-        served, notes = one_replica(loaded)
-        for sentence in notes:
-            note(sentence)
-        keys = None if api_keys is None else load_keys(api_keys, expand(served))
-        service = run.Service(served, keys)
+        service = _service(loaded, api_keys, embedded if engine == EMBEDDED else None, note)
     except UserError as error:
         if scenario is None:
             raise
@@ -118,10 +152,33 @@ def serve(
     return 0
 
 
-def _load(path: Path | None, overrides: dict[str, Any]) -> Scenario:
+def _service(
+    scenario: Scenario,
+    api_keys: Path | None,
+    embedded: dict[str, Any] | None,
+    note: Callable[[str], None],
+) -> Service:
+    """The server for a scenario; `embedded` are the options of the embedded engine."""
+    from simlora.scenario.deployment import expand
+    from simlora.serve.keys import load_keys
+    from simlora.serve.limits import one_engine, one_replica
+    from simlora.serve.run import Service
+
+    served, notes = one_replica(scenario) if embedded is None else one_engine(scenario)
+    for sentence in notes:
+        note(sentence)
+    keys = None if api_keys is None else load_keys(api_keys, expand(served))
+    if embedded is None:
+        return Service(served, keys)
+    from simlora.serve.embedded import EmbeddedReplica
+
+    return Service(served, keys, replica=partial(EmbeddedReplica, note=note, **embedded))
+
+
+def _load(path: Path | None, overrides: dict[str, Any], default: dict[str, Any]) -> Scenario:
     if path is not None:
         return load_scenario(path, overrides, option="--set ")
-    return Scenario.model_validate(_DEFAULT).with_overrides(overrides)
+    return Scenario.model_validate(default).with_overrides(overrides)
 
 
 def _print_key(tenant: str) -> int:

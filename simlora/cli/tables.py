@@ -12,6 +12,7 @@ from rich.text import Text
 from simlora.report.fairness_words import budget, indexes, longest_wait
 from simlora.report.fleet_words import fleet_words, is_mixed, price_words, rented_words
 from simlora.report.interruptions import preemptions_words
+from simlora.report.measured import from_outside
 from simlora.report.refusals import refusal_heads, refusal_rows
 from simlora.report.version_words import HEADS, rollouts, version_rows
 from simlora.report.words import (
@@ -62,6 +63,51 @@ def _totals(summary: dict[str, Any]) -> Table:
         f"{number(throughput['input_tokens_per_s'])} input and "
         f"{number(throughput['output_tokens_per_s'])} output tokens/s",
     )
+    outside = from_outside(summary)  # then this is all that is known
+    if not outside:
+        _add_adapters(table, adapters)
+    if summary["prefix_cache"]["hit_tokens"]:
+        table.add_row(
+            "prefix cache", f"{share(summary['prefix_cache']['hit_ratio'])} of prompt tokens hit"
+        )
+    if not outside:
+        table.add_row(
+            "batch",
+            f"{number(batch['mean_running'])} running per replica, busy "
+            f"{share(batch['busy_ratio'])} of the time, {preemptions_words(summary)}",
+        )
+    fairness = summary.get("fairness")
+    wait = "" if outside else longest_wait(fairness)
+    for head, told in (("fairness", indexes(fairness)), ("longest wait", wait)):
+        if told:
+            table.add_row(head, Text(told))
+    table.add_row(
+        "cost",
+        f"{price_words(cost)}, "
+        f"{usd(cost['usd_per_million_output_tokens'])} per million output tokens"
+        + (", if the fleet is the scenario's" if outside else ""),
+    )
+    if rented_words(summary) and not outside:
+        table.add_row("replicas", rented_words(summary))
+    if is_mixed(simulation):
+        table.add_row("fleet", Text(fleet_words(simulation)))
+    if simulation["timing"]["profile"] != "roofline":
+        head = "server" if outside else "timing"
+        table.add_row(head, Text(timing_basis(simulation["timing"])))
+    interrupted = " (interrupted)" if simulation["interrupted"] else ""
+    if simulation["timing"]["hash"] == MEASURED:
+        table.add_row("served", f"for {duration(simulation['span_s'])}{interrupted}")
+    else:
+        table.add_row(
+            "simulated",
+            f"{duration(simulation['span_s'])} in {duration(simulation['wall_s'])}, "
+            f"{number(simulation['requests_per_wall_s'])} requests per second of real time"
+            f"{interrupted}",
+        )
+    return table
+
+
+def _add_adapters(table: Table, adapters: dict[str, Any]) -> None:
     table.add_row(
         "adapters",
         f"{share(adapters['hit_ratio'])} found in GPU memory, "
@@ -77,41 +123,6 @@ def _totals(summary: dict[str, Any]) -> Table:
             f"{share(adapters['base_model_token_share'])} of adapters' output tokens came from the "
             "base model",
         )
-    if summary["prefix_cache"]["hit_tokens"]:
-        table.add_row(
-            "prefix cache", f"{share(summary['prefix_cache']['hit_ratio'])} of prompt tokens hit"
-        )
-    table.add_row(
-        "batch",
-        f"{number(batch['mean_running'])} running per replica, busy {share(batch['busy_ratio'])} "
-        f"of the time, {preemptions_words(summary)}",
-    )
-    fairness = summary.get("fairness")
-    for head, told in (("fairness", indexes(fairness)), ("longest wait", longest_wait(fairness))):
-        if told:
-            table.add_row(head, Text(told))
-    table.add_row(
-        "cost",
-        f"{price_words(cost)}, "
-        f"{usd(cost['usd_per_million_output_tokens'])} per million output tokens",
-    )
-    if rented_words(summary):
-        table.add_row("replicas", rented_words(summary))
-    if is_mixed(simulation):
-        table.add_row("fleet", Text(fleet_words(simulation)))
-    if simulation["timing"]["profile"] != "roofline":
-        table.add_row("timing", Text(timing_basis(simulation["timing"])))
-    interrupted = " (interrupted)" if simulation["interrupted"] else ""
-    if simulation["timing"]["hash"] == MEASURED:
-        table.add_row("served", f"for {duration(simulation['span_s'])}{interrupted}")
-    else:
-        table.add_row(
-            "simulated",
-            f"{duration(simulation['span_s'])} in {duration(simulation['wall_s'])}, "
-            f"{number(simulation['requests_per_wall_s'])} requests per second of real time"
-            f"{interrupted}",
-        )
-    return table
 
 
 def _tiers(summary: dict[str, Any]) -> Table:

@@ -16,7 +16,7 @@ from simlora.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simlora.live.decisions import Line
+    from simlora.results.decisions import Line
     from simlora.validation.compare import Comparison
     from simlora.validation.rows import BscRun
 
@@ -123,7 +123,8 @@ def _slora(path: Path, profile: str | None, as_json: bool) -> None:
 
 
 def _compare(predicted: Path, measured: Path, as_json: bool) -> None:
-    from simlora.live.decisions import DECISIONS, first_difference, read_decisions
+    from simlora.results.decision_file import first_difference, read_decisions
+    from simlora.results.files import DECISIONS
     from simlora.results.result import load_result
     from simlora.validation.compare import compare_results
 
@@ -145,7 +146,8 @@ def _compare(predicted: Path, measured: Path, as_json: bool) -> None:
 
 
 def _tell_decisions(difference: tuple[int, Line | None, Line | None] | None) -> None:
-    from simlora.live.decisions import DECISIONS, as_text
+    from simlora.results.decision_file import as_text
+    from simlora.results.files import DECISIONS
 
     if difference is None:
         click.echo("\nall decisions are the same")

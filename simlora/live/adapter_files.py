@@ -1,10 +1,10 @@
-"""The adapters of a live run as files: an object store and a local disk in a temporary directory,
-and what host memory holds of them."""
+"""The adapters of a live run as files on a local disk, and what host memory holds of them."""
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,70 +12,68 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from simlora.errors import UserError
+from simlora.live.adapter_store import AdapterStore
 from simlora.scenario.deployment import Deployment
-from simlora.serving.adapter_state import HOSTED, LOADING
+from simlora.serving.adapter_state import FETCHING, HOSTED, LOADING
 from simlora.serving.adapter_tiers import AdapterTiers
 
 if TYPE_CHECKING:
     from simlora.live.embedded import Embedded, PackedAdapter
 
-SPARE_BYTES = 2**30  # of the file system, left to others
+_log = logging.getLogger("simlora.live")
 
 
 class AdapterFiles:
-    """Files of random adapters, drawn by the scenario's seed, of its ranks and modules.
+    """Copies of what `store` has in a temporary `directory`, as the scheduler's tiers tell.
 
     `host` holds what the scheduler's warm tier holds, ready to be copied to the device. What the
     system has of the files in its page cache it reads from there, as anywhere. Reading may be done
     by any thread; the rest is the driver's.
     """
 
-    def __init__(self, deployment: Deployment, device: Embedded, directory: Path) -> None:
+    def __init__(
+        self, deployment: Deployment, device: Embedded, directory: Path, store: AdapterStore
+    ) -> None:
         self.host: dict[int, PackedAdapter] = {}
         self._device = device
         self._deployment = deployment
-        self._store, self._disk = directory / "store", directory / "disk"
+        self._store, self._disk = store, directory / "disk"
         self._on_disk: set[int] = set()
+        self._withdrawn: deque[int] = deque()  # found by a thread, and not told yet
         self._in_use: Counter[int] = Counter()  # files that somebody reads or writes
         self._lock = Lock()
 
     def make(self, indexes: Iterable[int], tiers: AdapterTiers) -> None:
-        """Make the files of these adapters, where the run begins with them. Raises UserError if
-        there is no room."""
-        adapters = [self._deployment.adapters[index] for index in sorted(indexes)]
-        needed = 2 * sum(adapter.nbytes for adapter in adapters)
-        for folder in (self._store, self._disk):
-            folder.mkdir()
-        free = shutil.disk_usage(self._store).free - SPARE_BYTES
-        if needed > free:
-            raise UserError(
-                f"tenants: the files of {len(adapters)} adapters take {needed / 2**30:.1f} GiB, "
-                f"but {free / 2**30:.1f} GiB are left in {self._store.parent}; use fewer or "
-                "smaller adapters, or set TMPDIR"
-            )
-        corrupt = set(self._deployment.scenario.adapters.loading.corrupt)
-        for adapter in adapters:
-            folder = self.in_store(adapter.index)
-            self._device.write(folder, adapter, self._deployment.scenario.seed + adapter.index)
-            if adapter.name in corrupt:
-                damage(folder)
-            if adapter.index in tiers.lower.nvme:
-                self._to_disk(adapter.index)
-            if tiers.state(adapter.index).host == HOSTED:
-                self.host[adapter.index] = self._device.read(folder)
-
-    def in_store(self, index: int) -> Path:
-        """The folder of an adapter in the store."""
-        return self._store / str(index)
+        """Put these adapters where the run begins with them. Raises UserError if one of them cannot
+        be served, or there is no room."""
+        known = sorted(indexes)
+        self._store.prepare(known)
+        if self._store.may_refuse:
+            tiers.reads_itself = False
+        self._disk.mkdir()
+        for index in known:
+            hosted = tiers.state(index).host == HOSTED
+            try:
+                if hosted or index in tiers.lower.nvme:
+                    self._to_disk(index)
+                if hosted:
+                    self.host[index] = self._load(index)
+            except UserError:  # for its own requests to find out, when they come
+                if hosted:
+                    tiers.drop_copies(tiers.state(index))
+        self.follow(tiers)
 
     def _to_disk(self, index: int) -> None:
-        shutil.copytree(self.in_store(index), self._disk / str(index), dirs_exist_ok=True)
+        self._store.copy_to(index, self._disk / str(index))
         self._on_disk.add(index)
 
     def download(self, index: int) -> None:
         """Copy an adapter from the store to the disk."""
         with self._using(index):
-            self._to_disk(index)
+            try:
+                self._to_disk(index)
+            finally:
+                self._withdrawn.extend(self._store.withdrawn())
 
     def read(self, index: int, *, download: bool = False) -> PackedAdapter:
         """Read an adapter from the disk, with `download` after a copy from the store. Raises
@@ -83,8 +81,18 @@ class AdapterFiles:
         with self._using(index):
             # What came down from a tier above is written when it is next wanted.
             if download or index not in self._on_disk:
-                self._to_disk(index)
-            return self._device.read(self._disk / str(index))
+                self.download(index)
+            return self._load(index)
+
+    def _load(self, index: int) -> PackedAdapter:
+        try:
+            packed = self._device.read(self._disk / str(index))
+            self._device.check_fits(index, packed)
+        except UserError as error:
+            name = self._deployment.adapters[index].name
+            _log.error("adapter %s cannot be loaded: %s", name, error)
+            raise
+        return packed
 
     @contextmanager
     def _using(self, index: int) -> Iterator[None]:
@@ -96,24 +104,23 @@ class AdapterFiles:
             with self._lock:
                 self._in_use[index] -= 1
 
+    def withdrawn(self) -> list[int]:
+        """Adapters that the store has withdrawn since the last call."""
+        return [self._withdrawn.popleft() for _ in range(len(self._withdrawn))]
+
     def follow(self, tiers: AdapterTiers) -> None:
         """Drop what host memory and disk have evicted."""
         for index in [index for index in list(self.host) if not _kept(tiers, index)]:
             del self.host[index]
         for index in [index for index in list(self._on_disk) if index not in tiers.lower.nvme]:
-            if self._in_use[index]:
+            state = tiers.state(index)
+            if self._in_use[index] or state.host == FETCHING or state.staging:
                 continue
             self._on_disk.discard(index)
             shutil.rmtree(self._disk / str(index))
 
 
-def damage(folder: Path) -> None:
-    """Cut an adapter's largest file off in the middle."""
-    path = max(folder.iterdir(), key=lambda path: path.stat().st_size)
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size // 2)
-
-
 def _kept(tiers: AdapterTiers, index: int) -> bool:
     state = tiers.state(index)
-    return state.host == HOSTED or state.hot == LOADING
+    # What is being fetched may be here before the time is over that its way takes.
+    return state.host in (FETCHING, HOSTED) or state.hot == LOADING

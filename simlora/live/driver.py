@@ -8,37 +8,54 @@ the same instant, so the rows give their order.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from simlora.errors import UserError
 from simlora.live.adapter_files import AdapterFiles
-from simlora.live.mirror import Mirror, Step
-from simlora.live.records import ARRIVAL, CUT, IDLE, STEP, STOP, TIMER, TRANSFER, Row
+from simlora.live.mirror import Mirror, Sequence, Step
+from simlora.live.records import ARRIVAL, CUT, IDLE, STEP, STOP, TIMER, TRANSFER, WITHDRAW, Row
 from simlora.live.server import Server
 from simlora.live.store_link import StoreLink
 from simlora.serving.adapter_state import HOT, AdapterState
 from simlora.serving.loading import DISK, NETWORK, PCIE, TO_HOST, Transfer
-from simlora.serving.request import Request
+from simlora.serving.request import RUNNING, Request
 from simlora.serving.step import StepPlan
 
 if TYPE_CHECKING:
     from simlora.live.embedded import Embedded
+
+_log = logging.getLogger(__name__)
 
 CUT_SHORT = 2  # times that the end has been asked for, or more
 # asyncio waits in whole milliseconds, rounded up: so long before an instant a thread takes over.
 EARLY_S = 0.003
 
 
+class Listener(Protocol):
+    """Who is told what happens, as it does."""
+
+    def said(self, sequences: list[Sequence], now: float) -> list[Request]:
+        """These have one more token, the last of what their scripts have `said`. Returns the
+        requests whose answers end with it, whatever they may have asked for."""
+
+    def happened(self) -> None:
+        """Something has: requests may have come to their ends."""
+
+
 class Driver:
-    """Serves `requests` (in order of arrival) in real time. `run` may be called once.
+    """Serves `requests` (in order of arrival) in real time, or if there are none those that
+    `receive` is given, until the end is asked for. `run` may be called once.
 
     `taken` is told each row. `gauges_due` is called with the time, first 0, and says when it wants
     to be called next. `check`: device and scheduler are compared at every step boundary.
+    `distant_store`: what comes from the store takes as long as the scenario says, not only as long
+    as its copy does.
     """
 
     def __init__(
@@ -47,11 +64,13 @@ class Driver:
         mirror: Mirror,
         device: Embedded,
         files: AdapterFiles,
-        requests: Iterator[Request],
+        requests: Iterator[Request] | None,
         taken: Callable[[Row], None],
         *,
         end_s: float | None = None,
         check: bool = False,
+        listener: Listener | None = None,
+        distant_store: bool = True,
     ) -> None:
         self.gauges_due: Callable[[float], float] | None = None
         self.asked = 0
@@ -68,6 +87,8 @@ class Driver:
         self._taken = taken
         self._end_s = end_s
         self._check = check
+        self._listener = listener
+        self._distant_store = distant_store
         self._arrivals_over = False
         self._last_s = -1.0
         self._started_s = time.perf_counter()
@@ -96,17 +117,33 @@ class Driver:
             self._taken(Row(STOP, 0, now, now))
         self._changed.set()
 
+    # --- clients, in the event loop of the run ------------------------------------------
+
+    def receive(self, request: Request) -> None:
+        """A request comes now."""
+        now = self.now()
+        self.arrived += 1
+        self._server.receive(request, now)
+        self._taken(Row(ARRIVAL, request.index, request.arrival_s, now))
+        self._follow_orders()
+
+    def give_up(self, request: Request, reason: str) -> None:
+        """Nobody waits for a request, which has come, any more. What it holds of the device's
+        memory is free at the next step boundary."""
+        self._server.give_up(request, reason, self.now())
+        self._follow_orders()
+
     # --- the run ------------------------------------------------------------------------
 
     async def run(self) -> list[Request]:
         """Serve until all is done, or the end is asked for. Returns the unfinished requests."""
-        self._started_s = time.perf_counter()
-        arrivals = self._begin(self._arrive())
+        if self._requests is not None:
+            self._started_s = time.perf_counter()
+            self._begin(self._arrive(self._requests))
         self._begin(self._read_gauges())
         try:
             await self._serve()
         finally:
-            arrivals.cancel()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -128,17 +165,12 @@ class Driver:
             self._failure = self._failure or error
             self._changed.set()
 
-    async def _arrive(self) -> None:
-        server = self._server
-        for request in self._requests:
+    async def _arrive(self, requests: Iterator[Request]) -> None:
+        for request in requests:
             await self._until(request.arrival_s)
             if self.asked:
                 break
-            now = self.now()
-            self.arrived += 1
-            server.receive(request, now)
-            self._taken(Row(ARRIVAL, request.index, request.arrival_s, now))
-            self._follow_orders()
+            self.receive(request)
         if self._end_s is not None and not self.asked:
             await asyncio.sleep(max(0.0, self._end_s - (time.perf_counter() - self._started_s)))
             self.asked = CUT_SHORT  # what is unfinished by now does not count
@@ -183,8 +215,12 @@ class Driver:
             )
             now = self.now()
             self._count(server.steps, start_s, now, load_s, plan, step)
-            mirror.step_done(step, following)
+            spoken = mirror.step_done(step, following)
+            over = [] if self._listener is None else self._listener.said(spoken, now)
             server.complete(now, now - start_s, load_s)
+            for request in over:
+                if request.status == RUNNING:  # else it was its last token anyway
+                    server.end_early(request, now)
             self._boundary()
             if self._check:
                 mirror.check()
@@ -269,6 +305,10 @@ class Driver:
     def _follow_orders(self, *, boundary: bool = False) -> None:
         """Begin what the server has ordered."""
         server = self._server
+        for index in self._files.withdrawn():
+            now = self.now()
+            server.withdraw(index, now)
+            self._taken(Row(WITHDRAW, index, now, now))
         self._files.follow(server.scheduler.tiers)
         for number, transfer in server.orders:
             if transfer.link == PCIE:
@@ -284,6 +324,8 @@ class Driver:
             self._begin(self._wait(number, delay_s))
         server.timers.clear()
         self._changed.set()
+        if self._listener is not None:
+            self._listener.happened()
 
     async def _wait(self, number: int, delay_s: float) -> None:
         start_s = self.now()
@@ -298,7 +340,7 @@ class Driver:
         try:
             if transfer.link == PCIE:
                 await asyncio.wrap_future(self._uploads.pop(index))
-            elif transfer.link == DISK:
+            elif transfer.link == DISK or not self._distant_store:
                 await asyncio.sleep(transfer.backoff_s)
                 await self._read(index, transfer)
             else:
@@ -308,6 +350,9 @@ class Driver:
                     if outcome is not None:
                         raise outcome
         except UserError:  # what it brought is damaged
+            failed = True
+        except OSError as error:  # this machine's own trouble, which may pass
+            _log.error("an adapter cannot be loaded: %s", error)
             failed = True
         now = self.now()
         self._server.transfer_done(number, now, failed=failed)

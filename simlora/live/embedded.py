@@ -7,30 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kernels.lora_stream import LoraModule, PackedAdapter, pack_adapter, stream_pages
 from kernels.pool import DevicePool
 from kernels.shapes import MODULES, ModelShape
+from kernels.tables import AdapterTables
 from kernels.upload import StreamUploads, Uploads
 from simlora.engine.adapters import load_adapter, save_adapter
 from simlora.engine.bench import check_device, device_facts, free_bytes
 from simlora.engine.checkpoint import load_checkpoint
 from simlora.engine.engine import Engine, Limits
 from simlora.engine.random_adapter import random_adapter
+from simlora.engine.sampling import Sampling
 from simlora.engine.shape import shape_of
 from simlora.engine.step_inputs import SequenceStep
 from simlora.engine.weights import ModelWeights, random_weights
 from simlora.errors import UserError
 from simlora.live.mirror import Part
+from simlora.live.registered import modules_of
 from simlora.scenario.catalog import is_config_path
-from simlora.scenario.catalog.specs import TARGET_SETS
 from simlora.scenario.deployment import Adapter, Deployment
 from simlora.serving.memory import MemoryPlan
 from simlora.serving.page_pool import KV, PagePool
+
+__all__ = ["Embedded", "PackedAdapter", "Sampling", "default_device"]
 
 USABLE = 0.9  # of the memory that is free: the rest is for activations and whoever else is there
 
@@ -42,7 +48,8 @@ def default_device() -> str:
 
 class Embedded:
     """The engine, and a pool as large as the memory plan says. A model that is a folder has the
-    weights that lie there; others have random ones.
+    weights that lie there; others have random ones, and are not `trained`. `folder` is a model's
+    folder, None for one of the catalog.
 
     Raises UserError if the device is not there or its memory does not suffice.
     """
@@ -54,13 +61,15 @@ class Embedded:
         self.dtype = torch.bfloat16 if device == "cuda" else torch.float32
         if device == "cpu":
             _one_thread()  # as calibrate measures it
-        self.shape, weights = self._model(deployment, plan.pool_index)
+        self.folder = _folder(deployment, plan.pool_index)
+        self.shape, weights, self.trained = self._model(deployment, plan.pool_index)
         self._targets = {
-            adapter.index: self._modules(deployment, adapter)
+            adapter.index: modules_of(deployment, adapter)
             for adapter in deployment.served_by(plan.pool_index)
         }
         self.name = f"simlora engine on {device_facts(device)['device']}"
         served = deployment.served_by(plan.pool_index)
+        self._adapters = {adapter.index: adapter for adapter in served}
         ranks = [adapter.rank for adapter in served]
         largest = max((self.pages_of(adapter) for adapter in served), default=1)
         resident, beside = len(served), 0
@@ -69,6 +78,11 @@ class Embedded:
             resident, beside = plan.max_hot_adapters, plan.max_hot_adapters * largest
         pages = plan.pool_pages + beside
         self._check_room(pages)
+        # Each thread has a count of its own of the threads that its operators may use.
+        self.compute = ThreadPoolExecutor(1, "engine", initializer=_one_thread)
+        self.threads = ThreadPoolExecutor(3, "adapters", initializer=_one_thread)
+        self._copies: dict[int, Future[None]] = {}  # by slot, until somebody asks for them
+        uploads = _StreamCopies if self.device.type == "cuda" else _ThreadCopies
         self.pool = DevicePool(
             self.shape,
             PagePool(pages),
@@ -78,14 +92,8 @@ class Embedded:
             max_rank=max(ranks, default=1),
             dtype=self.dtype,
             device=self.device,
+            uploads=partial(uploads, self.threads, self._copies),
         )
-        # Each thread has a count of its own of the threads that its operators may use.
-        self.compute = ThreadPoolExecutor(1, "engine", initializer=_one_thread)
-        self.threads = ThreadPoolExecutor(3, "adapters", initializer=_one_thread)
-        uploads = _StreamHandles if self.pool.pages.is_cuda else _ThreadHandles
-        self._uploads = uploads(self.pool, self.threads)
-        # NOTE: the pool makes its own; this one begins alike and tells when an upload has ended.
-        self.pool._uploads = self._uploads
         engine = scenario.engine
         tokens = engine.max_num_batched_tokens
         if not engine.scheduler.chunked_prefill:
@@ -98,14 +106,16 @@ class Embedded:
         )
         self.engine = Engine(self.shape, weights, self.pool, limits)
 
-    def _model(self, deployment: Deployment, pool_index: int) -> tuple[ModelShape, ModelWeights]:
-        scenario, model = deployment.scenario, deployment.models[pool_index]
-        name, seed = (scenario.fleet[pool_index].model or scenario.model).name, scenario.seed
-        if is_config_path(name) and name not in scenario.catalog.models:
-            loaded = load_checkpoint(Path(name), self.dtype, self.device, seed=seed)
-            return loaded.shape, loaded.weights
+    def _model(
+        self, deployment: Deployment, pool_index: int
+    ) -> tuple[ModelShape, ModelWeights, bool]:
+        seed = deployment.scenario.seed
+        if self.folder is not None:
+            loaded = load_checkpoint(self.folder, self.dtype, self.device, seed=seed)
+            return loaded.shape, loaded.weights, loaded.trained
+        model = deployment.models[pool_index]
         shape, tied = shape_of(model), model.tie_word_embeddings
-        return shape, random_weights(shape, self.dtype, self.device, tied=tied, seed=seed)
+        return shape, random_weights(shape, self.dtype, self.device, tied=tied, seed=seed), False
 
     def _check_room(self, pages: int) -> None:
         element = torch.empty(0, dtype=self.dtype).element_size()
@@ -127,11 +137,20 @@ class Embedded:
 
     # --- steps --------------------------------------------------------------------------
 
-    def run(self, decodes: Sequence[Part], prefills: Sequence[Part]) -> list[int]:
-        """Compute a step and return the next token of each sequence, decodes first. Waits for the
-        device."""
-        steps = [[SequenceStep(*part) for part in parts] for parts in (decodes, prefills)]
-        following: list[int] = self.engine.run(*steps).tolist()
+    def run(
+        self,
+        decodes: Sequence[Part],
+        prefills: Sequence[Part],
+        sampling: Sequence[Sampling | None] = (),
+    ) -> list[int]:
+        """Compute a step and return the next token of each sequence, decodes first, chosen as
+        `sampling` says: where it says nothing, the likeliest. Waits for the device."""
+        steps = [SequenceStep(*part) for part in (*decodes, *prefills)]
+        for step, chosen in zip(steps, sampling, strict=False):
+            step.sampling = chosen
+        following: list[int] = self.engine.run(
+            steps[: len(decodes)], steps[len(decodes) :]
+        ).tolist()
         return following
 
     def warm_up(self, adapter: Adapter | None) -> None:
@@ -172,14 +191,15 @@ class Embedded:
             ranks[:, MODULES.index(module)] = adapter.rank
         return stream_pages(self.shape, ranks)
 
-    @staticmethod
-    def _modules(deployment: Deployment, adapter: Adapter) -> tuple[str, ...]:
-        group = deployment.scenario.tenants[deployment.tenants[adapter.tenant].group]
-        shape = group.adapter
-        if adapter.index in deployment.candidates.values() and group.rollout is not None:
-            shape = group.rollout.candidate.adapter or shape
-        targets = shape.targets
-        return tuple(TARGET_SETS[targets] if isinstance(targets, str) else targets)
+    def check_fits(self, index: int, packed: PackedAdapter) -> None:
+        """Raises UserError if an adapter is of another size than memory was planned for."""
+        adapter = self._adapters[index]
+        pages, planned = len(packed.pages), self.pages_of(adapter)
+        if pages != planned:
+            raise UserError(
+                f"adapter {adapter.name} has {pages} pages, but one of rank {adapter.rank} with "
+                f"the scenario's targets has {planned}"
+            )
 
     def write(self, folder: Path, adapter: Adapter, seed: int) -> None:
         """Make an adapter's files, with random weights in bf16."""
@@ -198,30 +218,37 @@ class Embedded:
         """Give an adapter its pages and begin its copy. Returns its slot, and what is done when the
         copy is."""
         slot = self.pool.load(packed)
-        return slot, self._uploads.handles.pop(slot)
+        return slot, self._copies.pop(slot)
 
     def copy_down(self, slot: int) -> PackedAdapter:
         """A copy in host memory of a resident adapter."""
         tables, pool = self.pool.tables, self.pool
-        pages = torch.from_numpy(pool._adapter_pages[slot]).to(self.device)
+        pages = torch.from_numpy(pool.pages_of(slot)).to(self.device)
         copied = pool.pages[pages.long()].cpu()
         parts = [copied, *(t[slot].cpu() for t in (tables.base, tables.rank, tables.scale))]
         # Clones, for what is on the CPU already is the table's own row.
         return PackedAdapter(*(p.pin_memory() if pool.pages.is_cuda else p.clone() for p in parts))
 
 
-class _ThreadHandles(Uploads):
-    """On a CPU, copies made by a thread beside the step that is computing."""
+class _ThreadCopies(Uploads):
+    """On a CPU, copies made by a thread beside the step that is computing. `copies` is told, by
+    slot, what is done when they are."""
 
-    def __init__(self, pool: DevicePool, threads: ThreadPoolExecutor) -> None:
-        super().__init__(pool.pages, pool.tables)
-        self.handles: dict[int, Future[None]] = {}
+    def __init__(
+        self,
+        threads: ThreadPoolExecutor,
+        copies: dict[int, Future[None]],
+        pages: Tensor,
+        tables: AdapterTables,
+    ) -> None:
+        super().__init__(pages, tables)
+        self._copies = copies
         self._running: dict[int, Future[None]] = {}
         self._threads = threads
 
-    def start(self, slot: int, page_ids: torch.Tensor, packed: PackedAdapter) -> None:
+    def start(self, slot: int, page_ids: Tensor, packed: PackedAdapter) -> None:
         begun = self._threads.submit(super().start, slot, page_ids, packed)
-        self.handles[slot] = self._running[slot] = begun
+        self._copies[slot] = self._running[slot] = begun
 
     def done(self, slot: int) -> bool:
         return slot not in self._running or self._running[slot].done()
@@ -231,17 +258,33 @@ class _ThreadHandles(Uploads):
             running.result()
 
 
-class _StreamHandles(StreamUploads):
-    """On a GPU, copies on the pool's stream, and threads that wait for their ends."""
+class _StreamCopies(StreamUploads):
+    """On a GPU, copies on the pool's stream, and threads that wait for their ends. `copies` is told
+    these, by slot."""
 
-    def __init__(self, pool: DevicePool, threads: ThreadPoolExecutor) -> None:
-        super().__init__(pool.pages, pool.tables)
-        self.handles: dict[int, Future[None]] = {}
+    def __init__(
+        self,
+        threads: ThreadPoolExecutor,
+        copies: dict[int, Future[None]],
+        pages: Tensor,
+        tables: AdapterTables,
+    ) -> None:
+        super().__init__(pages, tables)
+        self._copies = copies
         self._threads = threads
 
-    def start(self, slot: int, page_ids: torch.Tensor, packed: PackedAdapter) -> None:
+    def start(self, slot: int, page_ids: Tensor, packed: PackedAdapter) -> None:
         super().start(slot, page_ids, packed)
-        self.handles[slot] = self._threads.submit(self._running[slot].synchronize)
+        self._copies[slot] = self._threads.submit(self._running[slot].synchronize)
+
+
+def _folder(deployment: Deployment, pool_index: int) -> Path | None:
+    scenario = deployment.scenario
+    name = (scenario.fleet[pool_index].model or scenario.model).name
+    if not is_config_path(name) or name in scenario.catalog.models:
+        return None
+    path = Path(name)
+    return path.parent if path.is_file() else path
 
 
 def _one_thread() -> None:

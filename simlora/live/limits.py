@@ -5,7 +5,6 @@ from __future__ import annotations
 from simlora.errors import UserError
 from simlora.scenario.adapters import Adapters, Prefetch
 from simlora.scenario.schema import Scenario
-from simlora.workload.blocks import Traffic
 
 
 def served_here(scenario: Scenario) -> tuple[Scenario, list[str]]:
@@ -53,14 +52,3 @@ def without_chance_or_foresight(scenario: Scenario) -> tuple[Adapters, list[str]
         notes.append("no transfers fail by adapters.loading.failure_rate")
     loading = adapters.loading.model_copy(update={"failure_rate": 0.0})
     return adapters.model_copy(update={"prefetch": Prefetch(), "loading": loading}), notes
-
-
-def check_prefix_blocks(scenario: Scenario, traffic: Traffic) -> None:
-    """Raises UserError unless a prefix hash stands for whole KV blocks."""
-    engine = scenario.engine
-    if engine.prefix_cache.enabled and traffic.prefix_block_tokens % engine.kv_block_tokens:
-        raise UserError(
-            f"engine.kv_block_tokens: {engine.kv_block_tokens} does not divide the "
-            f"{traffic.prefix_block_tokens} tokens that a prefix hash of the workload stands for; "
-            "choose a divisor or disable engine.prefix_cache"
-        )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simlora.live.tokens import Script, Tokens, TokenSource
+from simlora.live.tokens import Script, Scripts, Tokens
 from simlora.serving.adapter_state import AdapterState
 from simlora.serving.page_pool import ADAPTER, KV, PREFIX
 from simlora.serving.prefix_cache import PrefixNode
 from simlora.serving.replica_memory import ReplicaMemory
 from simlora.serving.request import Request
 from simlora.serving.step import StepPlan
+
+if TYPE_CHECKING:
+    from simlora.live.embedded import Sampling
 
 Ids = NDArray[np.int32]
 Part = tuple[Tokens, int, Ids, int]  # tokens to compute, the first one's position, blocks, slot
@@ -63,7 +66,7 @@ class Mirror:
     """
 
     def __init__(
-        self, pool: Blocks, memory: ReplicaMemory, tokens: TokenSource, block_tokens: int
+        self, pool: Blocks, memory: ReplicaMemory, tokens: Scripts, block_tokens: int
     ) -> None:
         self.sequences: dict[int, Sequence] = {}
         self.slots: dict[int, int] = {}  # by adapter, of those in GPU memory
@@ -138,8 +141,10 @@ class Mirror:
                     del blocks[-count:]
         return Step(decodes, chunks)
 
-    def step_done(self, step: Step, following: list[int]) -> None:
-        """The step has been computed; `following` are the next tokens, decodes first."""
+    def step_done(self, step: Step, following: list[int]) -> list[Sequence]:
+        """The step has been computed; `following` are the next tokens, decodes first. Returns the
+        sequences that have a token more: the last of what their scripts have `said`."""
+        spoken = list(step.decodes)
         for sequence, token in zip(step.decodes, following, strict=False):
             sequence.computed += 1
             _say(sequence, token)
@@ -149,11 +154,16 @@ class Mirror:
             sequence.computed += tokens
             if sequence.computed == sequence.request.prefill_target:
                 _say(sequence, token)
+                spoken.append(sequence)
+        return spoken
 
-    def parts(self, step: Step) -> tuple[list[Part], list[Part]]:
-        """The decodes and prefills of a step, as the engine takes them."""
+    def parts(self, step: Step) -> tuple[list[Part], list[Part], list[Sampling | None]]:
+        """The decodes and prefills of a step, as the engine takes them, and how the next token of
+        each is chosen."""
         decodes = [self._part(sequence, 1) for sequence in step.decodes]
-        return decodes, [self._part(sequence, tokens) for sequence, tokens in step.chunks]
+        prefills = [self._part(sequence, tokens) for sequence, tokens in step.chunks]
+        sequences = [*step.decodes, *(sequence for sequence, _ in step.chunks)]
+        return decodes, prefills, [sequence.script.sampling for sequence in sequences]
 
     def _part(self, sequence: Sequence, count: int) -> Part:
         start = sequence.computed

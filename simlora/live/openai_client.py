@@ -18,14 +18,14 @@ from simlora.live.arrivals import adapters_of
 from simlora.live.facts import MEASURED
 from simlora.live.openai_driver import OpenAIDriver
 from simlora.live.openai_options import Names, ServerOptions
-from simlora.live.openai_prompts import Prompts
+from simlora.live.openai_prompts import Bodies, Prompts
 from simlora.live.openai_server import prepare
 from simlora.live.openai_table import write_run_table
 from simlora.live.signals import on_signals
 from simlora.results import files
 from simlora.results.recorder import Recorder
 from simlora.results.result import Result
-from simlora.results.schema import MemoryFacts, PoolFacts, RunFacts, TimingFacts
+from simlora.results.schema import MemoryFacts, PoolFacts, PrefixFacts, RunFacts, TimingFacts
 from simlora.scenario.deployment import Deployment, expand
 from simlora.scenario.loading import dump_resolved
 from simlora.scenario.schema import Scenario
@@ -61,10 +61,11 @@ def run_openai(
 
     Latencies are the client's, from when a request is first sent. What only the server knows is 0
     in the result, or left out: adapters, memory, batches, and how the time to the first token is
-    made up (all of it is `prefill_s`, after the retries in `queue_s`). Beside the files of a run
-    there is `runs.csv`, which `calibrate --from` reads. The first Ctrl-C lets no more requests be
-    sent, the second cuts off those under way. `note` is told in a sentence what is to be known of
-    the result. `traffic` replaces the scenario's.
+    made up (all of it is `prefill_s`, after the retries in `queue_s`). Hits of its prefix cache are
+    those that it tells of with its answers. Beside the files of a run there is `runs.csv`, which
+    `calibrate --from` reads. The first Ctrl-C lets no more requests be sent, the second cuts off
+    those under way. `note` is told in a sentence what is to be known of the result. `traffic`
+    replaces the scenario's.
 
     Raises UserError for a server that is not there, does not know the key, or has not the models.
     """
@@ -95,16 +96,16 @@ def run_openai(
             ]
             await prepare(clients[0], options, names, asked)
             prompts = Prompts(
-                options.prompts,
                 deployment.model.vocab_size,
                 scenario.seed,
                 traffic.prefix_block_tokens,
+                as_text=options.as_text,
             )
             driver = OpenAIDriver(
                 deployment,
                 options,
                 clients,
-                prompts,
+                Bodies(options, names, prompts),
                 recorder.add_replica(),
                 recorder.pending,
                 gauges_due,
@@ -118,7 +119,7 @@ def run_openai(
     driver, left = asyncio.run(run())
     span_s = driver.now()
     recorder.pending.extend(left)
-    header = f"simlora {__version__}, live on {options.url}\ntiming {MEASURED}"
+    header = f"simlora {__version__}, live on {_shown(options.url)}\ntiming {MEASURED}"
     resolved = directory / files.RESOLVED_SCENARIO
     resolved.write_text(dump_resolved(scenario, header), encoding="utf-8", newline="\n")
     _tell(driver, note)
@@ -144,6 +145,12 @@ def _client(options: ServerOptions, trusted: SSLContext) -> httpx.AsyncClient:
         raise UserError(f"--url {options.url}: is no address of a server: {error}") from None
 
 
+def _shown(url: str) -> str:
+    """Without a password."""
+    parsed = httpx.URL(url)
+    return str(parsed.copy_with(username="", password="")) if parsed.userinfo else url
+
+
 def _tell(driver: OpenAIDriver, note: Note) -> None:
     """What is to be known of the measurements."""
     if driver.late_s:
@@ -157,6 +164,11 @@ def _tell(driver: OpenAIDriver, note: Note) -> None:
         note(
             f"{driver.told_otherwise} answers did not come in one chunk a token; inter-token "
             "latencies are those of chunks"
+        )
+    if driver.at_once:
+        note(
+            f"{driver.at_once} answers of several tokens came in one chunk, so that their time per "
+            "output token is 0: something on the way to the server gathers its stream"
         )
 
 
@@ -183,8 +195,9 @@ def _facts(
         events=driver.arrived + driver.tokens,
         span_s=span_s,
         fleet=fleet,
-        timing=TimingFacts(options.url, MEASURED),
+        timing=TimingFacts(_shown(options.url), MEASURED),
         memory=(_UNKNOWN,) * sum(pool.replicas for pool in fleet),
+        prefix=PrefixFacts(driver.looked_up_tokens, driver.cached_tokens),
         interrupted=driver.interrupted,
         versions=Versions(deployment).facts(span_s),
     )

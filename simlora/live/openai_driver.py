@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from simlora.live.openai_options import Names, ServerOptions
-from simlora.live.openai_prompts import Prompts
+from simlora.live.openai_options import ServerOptions
+from simlora.live.openai_prompts import Bodies
 from simlora.live.openai_stream import Reply, ask
 from simlora.results.steplog import StepLog
 from simlora.scenario.deployment import Deployment
@@ -34,7 +34,7 @@ class OpenAIDriver:
         deployment: Deployment,
         options: ServerOptions,
         clients: Sequence[httpx.AsyncClient],
-        prompts: Prompts,
+        bodies: Bodies,
         log: StepLog,
         ended: list[Request],
         gauges_due: Callable[[float], float],
@@ -44,14 +44,16 @@ class OpenAIDriver:
         self.arrived = 0
         self.late_s: list[float] = []  # by which requests were sent late
         self.tokens = 0
+        self.looked_up_tokens = 0  # of prompts whose cached tokens the server told, and those
+        self.cached_tokens = 0
         self.told_otherwise = 0  # answers whose chunks were not one a token
+        self.at_once = 0  # of them, those that came in one chunk as a whole
         self._retries = scenario.workload.clients
         self._timeouts_s = [scenario.gateway.timeouts_s.get(name) for name in deployment.tier_names]
         self._warmup_s = scenario.run.warmup_s
-        self._names = Names(deployment, options)
-        self._options = options
+        self._path, self._silence_s = options.path, options.silence_s
         self._clients = clients
-        self._prompts = prompts
+        self._bodies = bodies
         self._log = log
         self._ended = ended
         self._gauges_due = gauges_due
@@ -106,7 +108,7 @@ class OpenAIDriver:
     async def _send_all(self, requests: Iterator[Request]) -> None:
         for request in requests:
             # Made before its time, so that a long prompt does not make it late.
-            prompt = self._prompts.prompt(request)
+            body = self._bodies.body(request)
             await self._sleep(request.arrival_s - self.now())
             if self._asked:
                 return
@@ -115,7 +117,7 @@ class OpenAIDriver:
             request.arrival_s = now
             self.arrived += 1
             self._under_way[request.index] = request
-            task = asyncio.create_task(self._serve(request, prompt))
+            task = asyncio.create_task(self._serve(request, body))
             self._tasks.add(task)
             task.add_done_callback(self._done)
 
@@ -153,17 +155,7 @@ class OpenAIDriver:
 
     # --- one request --------------------------------------------------------------------
 
-    async def _serve(self, request: Request, prompt: str | list[int]) -> None:
-        body = {
-            "model": self._names.model(request.adapter),
-            "prompt": prompt,
-            "max_tokens": request.output_tokens,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "temperature": 0,
-        }
-        if self._options.ignore_eos:
-            body["ignore_eos"] = True
+    async def _serve(self, request: Request, body: dict[str, Any]) -> None:
         timeout_s = self._timeouts_s[request.tier]
         try:
             async with asyncio.timeout(timeout_s):
@@ -184,7 +176,7 @@ class OpenAIDriver:
             request.queue_s = sent_s - self._started_s - request.arrival_s
             reply = self._replies[request.index] = Reply()
             try:
-                await ask(client, body, reply)
+                await ask(client, self._path, body, reply, self._silence_s)
             finally:  # also where time has run out, or the run is cut short
                 self._book(request, reply, sent_s)
             if not reply.reason:
@@ -226,5 +218,10 @@ class OpenAIDriver:
         request.output_tokens = request.emitted_tokens = reply.tokens
         if len(reply.token_s) != reply.tokens:
             self.told_otherwise += 1
+            self.at_once += len(reply.token_s) == 1
         if reply.prompt_tokens > 0:
             request.prompt_tokens = reply.prompt_tokens
+        if reply.cached_tokens >= 0:
+            request.cached_tokens = min(reply.cached_tokens, request.prompt_tokens)
+            self.looked_up_tokens += request.prompt_tokens
+            self.cached_tokens += request.cached_tokens

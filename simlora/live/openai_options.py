@@ -9,23 +9,52 @@ from simlora.errors import UserError
 from simlora.scenario.deployment import Deployment
 
 IDS, TEXT = "ids", "text"
+COMPLETIONS, CHAT = "completions", "chat"
+PATHS = {COMPLETIONS: "completions", CHAT: "chat/completions"}  # below /v1
+DEFAULT_SILENCE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
     """`url` is the server's, with or without /v1. `model_names` is the template of an adapter's
-    name there, `base_model` the base model's (None: the scenario's). `prompts` are token ids or
-    text. `load_adapters`: a template of the path under which the server finds an adapter's files;
-    with it each is loaded before the run. `ignore_eos`: answers are as long as the scenario says,
-    on servers that know the field."""
+    name there, `base_model` the base model's (None: the scenario's). `endpoint` is asked:
+    completions, or chat completions, whose prompts are messages. `prompts` are token ids or text
+    (None: ids, and text for a chat, which takes nothing else). `load_adapters`: a template of the
+    path under which the server finds an adapter's files; with it each is loaded before the run.
+    `ignore_eos`: answers are as long as the scenario says, on servers that know the field.
+    `silence_s`: a request to which no token comes for so long has failed (None: never).
+
+    Raises UserError for an endpoint or a time that is none, and prompts that do not go with the
+    endpoint.
+    """
 
     url: str
     api_key: str | None = None
     model_names: str = "{adapter}"
     base_model: str | None = None
-    prompts: str = IDS
+    prompts: str | None = None
     load_adapters: str | None = None
     ignore_eos: bool = True
+    endpoint: str = COMPLETIONS
+    silence_s: float | None = DEFAULT_SILENCE_S
+
+    def __post_init__(self) -> None:
+        if self.endpoint not in PATHS:
+            raise UserError(f"--endpoint: is {self.endpoint!r}, allowed are {', '.join(PATHS)}")
+        if self.endpoint == CHAT and self.prompts == IDS:
+            raise UserError("--prompts ids: goes with --endpoint completions only")
+        if self.silence_s is not None and not self.silence_s > 0:
+            raise UserError(f"--timeout: is {self.silence_s:g}, must be more than 0")
+
+    @property
+    def as_text(self) -> bool:
+        """Whether prompts are sent as text."""
+        return self.endpoint == CHAT or self.prompts == TEXT
+
+    @property
+    def path(self) -> str:
+        """Where requests are sent, below /v1."""
+        return PATHS[self.endpoint]
 
 
 class Names:

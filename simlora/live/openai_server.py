@@ -56,7 +56,7 @@ def _models(response: httpx.Response) -> set[str] | None:
     """The names of a server's models; None where it does not tell."""
     try:
         return {str(model["id"]) for model in response.json()["data"]}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -11,19 +11,18 @@ from simlora.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STEPS = "steps.parquet"
-
 # Kinds of rows. `arrival`: a request, from its time in the traffic to when it was received.
 # `timer`: a request that is held back or timed out. `step`: from the scheduler's decision to the
 # next tokens. `idle`: the scheduler was asked and had nothing to compute. `transfer`: an adapter on
-# its way over one link, from the order on. `stop`: from here on no requests are taken. `cut`: the
-# end of the run.
-ARRIVAL, TIMER, STEP, IDLE, TRANSFER, STOP, CUT = (
+# its way over one link, from the order on. `withdraw`: an adapter, whose number it has, goes out of
+# service. `stop`: from here on no requests are taken. `cut`: the end of the run.
+ARRIVAL, TIMER, STEP, IDLE, TRANSFER, WITHDRAW, STOP, CUT = (
     "arrival",
     "timer",
     "step",
     "idle",
     "transfer",
+    "withdraw",
     "stop",
     "cut",
 )

@@ -13,22 +13,23 @@ from heapq import merge
 from operator import itemgetter
 from pathlib import Path
 
-from simlora.live.decisions import DECISIONS, Line, first_difference, read_decisions
 from simlora.live.limits import served_here
 from simlora.live.records import (
     ARRIVAL,
     CUT,
     IDLE,
     STEP,
-    STEPS,
     STOP,
     TIMER,
     TRANSFER,
+    WITHDRAW,
     Row,
     read_rows,
 )
 from simlora.live.server import Server
 from simlora.results import files
+from simlora.results.decision_file import first_difference, read_decisions
+from simlora.results.decisions import Line
 from simlora.results.steplog import StepLog
 from simlora.scenario.deployment import expand
 from simlora.scenario.loading import load_scenario
@@ -51,8 +52,8 @@ def replay(directory: str | Path) -> tuple[int, Line | None, Line | None] | None
     """
     place = Path(directory)
     scenario = load_scenario(place / files.RESOLVED_SCENARIO)
-    decided = decisions_of(scenario, read_rows(place / STEPS))
-    return first_difference(decided, read_decisions(place / DECISIONS), with_times=True)
+    decided = decisions_of(scenario, read_rows(place / files.STEPS))
+    return first_difference(decided, read_decisions(place / files.DECISIONS), with_times=True)
 
 
 def decisions_of(
@@ -98,6 +99,8 @@ def _happen(
             server.ring(row.number, now)
         elif row.kind == TRANSFER:
             server.transfer_done(row.number, now, failed=row.failed)
+        elif row.kind == WITHDRAW:
+            server.withdraw(row.number, now)
         elif row.kind == STOP:
             server.stopped_retries = True
         elif row.kind == IDLE or begins:

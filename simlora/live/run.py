@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING
 from simlora import __version__
 from simlora.errors import UserError
 from simlora.live.adapter_files import AdapterFiles
+from simlora.live.adapter_store import open_store
 from simlora.live.arrivals import adapters_of
-from simlora.live.decisions import DECISIONS, as_text
 from simlora.live.driver import Driver
 from simlora.live.facts import MEASURED, gather_facts
-from simlora.live.limits import check_prefix_blocks, served_here
+from simlora.live.limits import served_here
 from simlora.live.mirror import Mirror
-from simlora.live.records import STEPS, Rows
+from simlora.live.records import Rows
+from simlora.live.registered import look_up
 from simlora.live.server import Server
 from simlora.live.signals import on_signals
 from simlora.live.tokens import TokenSource
+from simlora.registry.store import Registry
 from simlora.results import files
+from simlora.results.decision_file import as_text
+from simlora.results.files import DECISIONS
 from simlora.results.recorder import Recorder
 from simlora.results.result import Result
 from simlora.scenario.deployment import Deployment, expand
@@ -30,6 +34,7 @@ from simlora.scenario.loading import dump_resolved
 from simlora.scenario.schema import Scenario
 from simlora.serving.request import Request
 from simlora.workload.blocks import Traffic
+from simlora.workload.prefix_blocks import check_prefix_blocks
 from simlora.workload.requests import requests_of
 from simlora.workload.traffic import open_traffic
 
@@ -49,9 +54,12 @@ def run_live(
     answers: dict[int, list[int]] | None = None,
     traffic: Traffic | None = None,
     check: bool = False,
+    registry: Path | None = None,
+    trusted: Path | None = None,
 ) -> Result:
-    """Serve a scenario's requests in real time on simlora's own engine with random weights, and
-    write the result files to the directory `out`.
+    """Serve a scenario's requests in real time on simlora's own engine, and write the result files
+    to the directory `out`. Adapters are those of the folder `registry`, checked against the keys in
+    `trusted` (default: its own), or random ones.
 
     The first Ctrl-C lets no more requests come and those that have come be served, the second ends
     the run at once; the result says so. `device` is "cuda" or "cpu" (default: the GPU if there is
@@ -70,6 +78,11 @@ def run_live(
     deployment = expand(scenario)
     traffic = traffic or open_traffic(deployment)
     check_prefix_blocks(scenario, traffic)
+    asked = adapters_of(deployment, traffic)
+    if registry is not None:  # before the model is loaded, which may take a while
+        look_up(deployment, Registry.open(registry, trusted=trusted), asked)
+        if scenario.adapters.loading.corrupt:
+            note("no file of the registry is damaged (adapters.loading.corrupt)")
     recorder = Recorder(deployment, directory, warmup_s=scenario.run.warmup_s)
     server = Server(
         deployment, traffic.prefix_block_tokens, recorder.add_replica(), recorder.pending
@@ -86,11 +99,11 @@ def run_live(
 
     server.on_end = end
     with TemporaryDirectory(prefix="simlora-", ignore_cleanup_errors=True) as folder:
-        adapter_files = AdapterFiles(deployment, engine, Path(folder))
-        asked = adapters_of(deployment, traffic)
+        store = open_store(deployment, engine, Path(folder), registry=registry, trusted=trusted)
+        adapter_files = AdapterFiles(deployment, engine, Path(folder), store)
         adapter_files.make(asked, server.scheduler.tiers)
         engine.warm_up(deployment.adapters[min(asked)] if asked else None)
-        rows = Rows(directory / STEPS)
+        rows = Rows(directory / files.STEPS)
         end_s = traffic.duration_s if scenario.workload.on_end == "discard" else None
         driver = Driver(
             server,

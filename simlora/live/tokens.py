@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simlora.serving.request import Request
+
+if TYPE_CHECKING:
+    from simlora.live.embedded import Sampling
 
 Tokens = NDArray[np.int32]
 
@@ -15,11 +20,42 @@ Tokens = NDArray[np.int32]
 @dataclass(slots=True)
 class Script:
     """The tokens of a request, prompt and answer. The first `known` are given, the rest the engine
-    says; `said` is what it said, also where the answer was given."""
+    says; `said` is what it said, also where the answer was given. `sampling`: how it chooses, None
+    for the likeliest."""
 
     tokens: Tokens
     known: int
     said: list[int]
+    sampling: Sampling | None = None
+
+
+class Scripts(Protocol):
+    """Who knows what requests say."""
+
+    def script(self, request: Request) -> Script:
+        """The tokens of a request before it is served; asked for once."""
+
+
+class GivenTokens:
+    """The prompts of clients, by request, until they are asked for or forgotten."""
+
+    def __init__(self) -> None:
+        self._prompts: dict[int, tuple[Sequence[int], Sampling | None]] = {}
+
+    def give(self, request: Request, prompt: Sequence[int], sampling: Sampling | None) -> None:
+        """The tokens of a request's prompt, and how those of its answer are to be chosen."""
+        self._prompts[request.index] = prompt, sampling
+
+    def forget(self, request: Request) -> None:
+        """The request has ended, perhaps before it was served."""
+        self._prompts.pop(request.index, None)
+
+    def script(self, request: Request) -> Script:
+        """The tokens of a request before it is served."""
+        prompt, sampling = self._prompts.pop(request.index)
+        tokens = np.zeros(len(prompt) + request.output_tokens, dtype=np.int32)
+        tokens[: len(prompt)] = prompt
+        return Script(tokens, len(prompt), [], sampling)
 
 
 class TokenSource:

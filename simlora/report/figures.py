@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from simlora.report.gauges import fleet_gauges, pool_gb
 from simlora.report.marks import mark_happenings
+from simlora.report.measured import from_outside
 from simlora.report.style import (
     BLUE,
     CYAN,
@@ -34,6 +35,11 @@ PHASES = {
     "prefill_s": ("prefill", CYAN),
     "decode_s": ("decode", BLUE),
     "preempted_s": ("preempted", PURPLE),
+}
+_SEEN_PHASES = {  # by a client, to whom what the server does until the first token is one
+    "queue_s": ("turned away before", RED),
+    "prefill_s": ("to the first token", CYAN),
+    "decode_s": ("from there to the last", BLUE),
 }
 _MOST_TIERS = 12  # shown, those with most requests first
 _MOST_POINTS = 300  # of a line over time
@@ -75,13 +81,16 @@ def latency_by_tier(result: Result) -> Figure:
         _seconds(axes)
     panels[0].set_yticks(range(len(tiers)), [name for name, _ in tiers])
     panels[0].set_ylim(len(tiers) - 0.4, -0.6)
+    promised_handle = []
+    if any(bound.endswith("_p99_s") for _, tier in tiers for bound in tier["sla"]):
+        promised_handle = axes.plot([], [], color=GREEN, lw=2.5, label="promised p99")
     figure.legend(
         handles=[
             *(
                 axes.plot([], [], m, color=RED if n == "p99" else BLUE, alpha=a, mew=0, label=n)[0]
                 for n, m, a in shades
             ),
-            axes.plot([], [], color=GREEN, lw=2.5, label="promised p99")[0],
+            *promised_handle,
         ],
         loc="outside lower center",
         ncols=5,
@@ -96,9 +105,10 @@ def phases_by_tier(result: Result) -> Figure:
     mean_axes, p99_axes = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     rows = np.arange(len(tiers))
     left = np.zeros(len(tiers))
+    phases = _SEEN_PHASES if from_outside(result.summary) else PHASES
     occurring = [
         (metric, *look)
-        for metric, look in PHASES.items()
+        for metric, look in phases.items()
         if any(tier[metric]["p99"] or tier[metric]["mean"] for _, tier in tiers)
     ]
     for place, (metric, label, colour) in enumerate(occurring):
@@ -124,9 +134,10 @@ def load_over_time(result: Result) -> Figure:
     figure = new_figure(4.6)
     *gauges, tokens = figure.subplots(3, 1, sharex=True)
     unit = time_axis(tokens, span_s)
+    seen = from_outside(result.summary)
     for axes, column, title, colour in (
-        (gauges[0], "running", "requests running", BLUE),
-        (gauges[1], "waiting", "requests waiting", RED),
+        (gauges[0], "running", "answers under way" if seen else "requests running", BLUE),
+        (gauges[1], "waiting", "requests without a token" if seen else "requests waiting", RED),
     ):
         centre, mean, low, high = _thinned(times, fleet[column])
         axes.fill_between(centre / unit, low, high, color=colour, alpha=0.25, lw=0)
@@ -265,8 +276,22 @@ def _seconds(axes: Axes) -> None:
 
 def log_seconds(axis: Axis) -> None:
     """Durations on a logarithmic axis, enough of them labelled on a short one too."""
+    _log_ticks(axis)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(float(f"{value:.6g}"))))
+
+
+def log_counts(axis: Axis) -> None:
+    """The same for counts."""
+    _log_ticks(axis)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def _log_ticks(axis: Axis) -> None:
     low, high = axis.get_view_interval()
     decades = np.log10(high / low)
-    axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+    round_values = np.multiply.outer(10.0 ** np.arange(np.floor(np.log10(low)), 20), (1, 2, 5))
+    if np.count_nonzero((round_values >= low) & (round_values <= high)) < 3:
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
     axis.set_minor_formatter(NullFormatter())

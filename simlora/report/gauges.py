@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simlora.report.measured import from_outside
 from simlora.results.result import Result
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FULL = 0.95
 _LEAST_BACKLOG = 0.02  # of the requests that arrived
@@ -34,7 +39,25 @@ def fleet_gauges(result: Result) -> tuple[np.ndarray, dict[str, np.ndarray], flo
         for name in timeline.columns
         if name not in ("time_s", "replica")
     }
+    if from_outside(result.summary):
+        columns |= _counted(result, times)
     return times, columns, float(result.summary["simulation"]["span_s"])
+
+
+def _counted(result: Result, times: np.ndarray) -> dict[str, np.ndarray]:
+    """What the timeline counts by replica, from the requests: a client knows no replicas."""
+    requests = result.requests
+    completed = requests[requests["status"] == "completed"]
+
+    def between(at_s: pd.Series, weights: pd.Series | None = None) -> np.ndarray:
+        instant = np.minimum(np.searchsorted(times, at_s.to_numpy()), len(times) - 1)
+        return np.bincount(instant, weights, len(times))
+
+    return {
+        "arrived": between(requests["arrival_s"]),
+        "completed": between(completed["finish_s"]),
+        "output_tokens": between(completed["finish_s"], completed["output_tokens"]),
+    }
 
 
 def pool_gb(result: Result) -> dict[str, np.ndarray]:
@@ -78,11 +101,12 @@ def pressure(result: Result) -> Pressure:
         batch_full=share(running >= max_running),
         kv_full=share(kv >= 0.8 * pages),
         pool_full=share(kv + adapters >= _FULL * pages),
-        backlog=_backlog(result),
+        backlog=backlog(result),
     )
 
 
-def _backlog(result: Result) -> int:
+def backlog(result: Result) -> int:
+    """How many waited when the last request arrived, if the queue had grown until then (else 0)."""
     _, fleet, _ = fleet_gauges(result)
     arriving = np.flatnonzero(fleet["arrived"])
     if len(arriving) < 20:

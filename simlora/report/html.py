@@ -10,36 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 from simlora.errors import UserError
 from simlora.report.asked import Asked, read_asked, told_over_time
+from simlora.report.basis import assumptions, provenance
+from simlora.report.cost import cost_section
 from simlora.report.fairness_words import budget_left, fairness_rows
-from simlora.report.fleet_words import fleet_words, price_words
+from simlora.report.fleet_words import fleet_words
 from simlora.report.happenings_table import HEADS as HAPPENING_HEADS
 from simlora.report.happenings_table import happening_rows
 from simlora.report.interruptions import interruptions_sentence
 from simlora.report.lead import lead
 from simlora.report.limits import what_limits
+from simlora.report.measured import from_outside, is_measured
+from simlora.report.outside import what_was_seen
 from simlora.report.page import page
 from simlora.report.refusals import refusal_heads, refusal_rows
+from simlora.report.sharing import who_shares
+from simlora.report.tiles import tiles
 from simlora.report.version_words import HEADS, rollouts, version_rows
 from simlora.report.words import (
-    counted,
     duration,
-    number,
     promise,
     share,
-    size,
-    tick,
-    timing_basis,
-    tokens,
-    usd,
 )
-from simlora.results.files import REPORT, RESOLVED_SCENARIO
+from simlora.results.files import REPORT
 from simlora.results.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LATENCY_CAPTION = (
-    "Percentiles of completed requests. A green bar is what the tier promises for its p99. "
+    "Percentiles of completed requests. A green bar is what a tier promises for its p99. "
     "Where values span orders of magnitude, the axis is logarithmic."
 )
 _PHASES_CAPTION = (
@@ -49,6 +48,17 @@ _PHASES_CAPTION = (
 )
 _LOAD_CAPTION = (
     "The whole fleet. Lines are means, bands the least and the most within each interval."
+)
+_SEEN_LOAD = (
+    "As the client saw it. Lines are means, bands the least and the most within each interval."
+)
+_SEEN_PHASES = (
+    "As the client saw it: the time to the first token is the network's and all of the server's "
+    "until then. "
+)
+_POOLS_CAPTION = (
+    "Requests by when they arrived, those that were turned away before left out; running requests "
+    "are means of each interval."
 )
 _MEMORY_CAPTION = (
     "The whole fleet, without the base model's weights. Adapters stay after use for as long as "
@@ -71,8 +81,10 @@ _FAIRNESS = (
     "Jain's index is 1 if all tenants fared alike, and 1/n if one of n got everything. Of service: "
     "the share of its demand that a tenant was given, in tokens, output tokens counted twice. Of "
     "latency: a tenant's mean time per output token from arrival to end; lengths of requests "
-    "differ by chance, so with few requests a tenant it stays below 1. The longest wait is that of "
-    "one request in queues and for its adapter, completed or not."
+    "differ by chance, so with few requests a tenant it stays below 1."
+)
+_LONGEST = (
+    "The longest wait is that of one request in queues and for its adapter, completed or not."
 )
 _BUDGET = (
     "An error budget is what a promise allows: of an availability the share that is not promised, "
@@ -112,20 +124,21 @@ def _run(result: Result, salt: str) -> str:
     return "\n".join(
         (
             _header(summary),
-            *(f"<p>{_unbroken(escape(text))}</p>" for text in lead(summary, result.timeline)),
-            _tiles(summary),
+            *map(_paragraph, lead(summary, result.timeline)),
+            tiles(summary),
             _happenings(result, asked),
-            "<h2>What limits this fleet</h2>",
-            *(f"<p>{_unbroken(escape(text))}</p>" for text in what_limits(result, asked)),
+            _limits(result, asked),
             "<h2>Tiers and their promises</h2>",
             _tier_table(summary),
             _promise_table(summary),
             _refusals(summary),
             _fairness(summary),
             _versions(summary),
+            _sharing(result),
+            cost_section(result, salt),
             _figures(result, asked, salt),
-            _assumptions(result),
-            _provenance(summary),
+            assumptions(result),
+            provenance(summary),
         )
     )
 
@@ -138,61 +151,35 @@ def _unbroken(text: str) -> str:
 def _header(summary: dict[str, Any]) -> str:
     simulation = summary["simulation"]
     interrupted = " <b>The run was interrupted.</b>" if simulation["interrupted"] else ""
+    where = fleet_words(simulation)
+    if from_outside(summary):
+        where = f"{simulation['timing']['profile']}, taken for {where}"
+    how = "served" if is_measured(summary) else "simulated"
     return (
-        f"<h1>{escape(summary['name'])}</h1>\n<p class=soft>{escape(fleet_words(simulation))}, "
-        f"{duration(simulation['span_s'])} simulated.{interrupted}</p>"
+        f"<h1>{escape(summary['name'])}</h1>\n<p class=soft>{escape(where)}, "
+        f"{duration(simulation['span_s'])} {how}.{interrupted}</p>"
     )
 
 
-def _tiles(summary: dict[str, Any]) -> str:
-    requests, throughput, cost = summary["requests"], summary["throughput"], summary["cost"]
-    ttft, tpot = summary["latency"]["ttft_s"], summary["latency"]["tpot_s"]
-    adapters, memory = summary["adapters"], summary["memory"]
-    completed = requests["completed"] / requests["offered"] if requests["offered"] else None
-    tiles = (
-        ("Requests", f"{requests['offered']:,}", f"{share(completed)} completed"),
-        (
-            "Throughput",
-            f"{number(throughput['requests_per_s'])} req/s",
-            f"{number(throughput['output_tokens_per_s'])} output tokens/s",
-        ),
-        ("Time to first token, p99", duration(ttft["p99"]), f"median {duration(ttft['p50'])}"),
-        ("Time per output token, p99", duration(tpot["p99"]), f"median {duration(tpot['p50'])}"),
-        (
-            "Adapter hits in GPU memory",
-            share(adapters["hit_ratio"]),
-            f"{counted(adapters['loads'], 'load')}, {size(adapters['bytes_loaded'])}",
-        ),
-        _cache_or_batch(summary),
-        (
-            "KV capacity",
-            f"{tokens(memory.get('kv_capacity_tokens'))} tokens",
-            f"beside {size(memory.get('weight_bytes'))} of weights, with no adapter loaded",
-        ),
-        (
-            "A million output tokens",
-            usd(cost["usd_per_million_output_tokens"]),
-            price_words(cost),
-        ),
-    )
-    inner = "".join(
-        f"<div class=tile><small>{label}</small><b>{value}</b><small>{note}</small></div>"
-        for label, value, note in tiles
-    )
-    return f"<div class=tiles>{inner}</div>"
+def _limits(result: Result, asked: Asked | None) -> str:
+    """What holds requests back, or what of that a client can see."""
+    if from_outside(result.summary):
+        title, told = "What the client saw", what_was_seen(result)
+    else:
+        title, told = "What limits this fleet", what_limits(result, asked)
+    return "\n".join((f"<h2>{title}</h2>", *map(_paragraph, told)))
 
 
-def _cache_or_batch(summary: dict[str, Any]) -> tuple[str, str, str]:
-    """The prefix cache, where the traffic has prefixes to share."""
-    prefix, batch = summary["prefix_cache"], summary["batch"]
-    if prefix["lookup_tokens"]:
-        saved = f"{tokens(prefix['hit_tokens'])} prompt tokens not computed"
-        return "Prefix cache hits", share(prefix["hit_ratio"]), saved
+def _sharing(result: Result) -> str:
+    """Whom isolation kept apart in the prefix cache; nothing where there was none to share."""
+    told = who_shares(result)
     return (
-        "Running at once on a replica",
-        number(batch["mean_running"]),
-        f"at most {batch['max_num_seqs']:,}",
+        "\n".join(("<h2>Isolation of cached prefixes</h2>", *map(_paragraph, told))) if told else ""
     )
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{_unbroken(escape(text))}</p>"
 
 
 def _tier_table(summary: dict[str, Any]) -> str:
@@ -255,13 +242,16 @@ def _fairness(summary: dict[str, Any]) -> str:
     fairness = summary.get("fairness") or {}
     if fairness.get("tenants", 0) < 2:
         return ""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (*map(escape, figures), _wrapping([longest]))
         for *figures, longest in fairness_rows(fairness)
     ]
-    heads = ("tier", "tenants", "Jain, service", "Jain, latency", "longest wait")
+    heads: tuple[str, ...] = ("tier", "tenants", "Jain, service", "Jain, latency", "longest wait")
+    note = f"{_FAIRNESS} {_LONGEST}"
+    if from_outside(summary):  # where a client waits is not known to it
+        rows, heads, note = [row[:-1] for row in rows], heads[:-1], _FAIRNESS
     table = _table("fairness", heads, rows)
-    return f"<h2>Fairness between tenants</h2>\n{table}\n<p class=soft>{_FAIRNESS}</p>"
+    return f"<h2>Fairness between tenants</h2>\n{table}\n<p class=soft>{note}</p>"
 
 
 def _happenings(result: Result, asked: Asked | None) -> str:
@@ -309,15 +299,22 @@ def _figures(result: Result, asked: Asked | None, salt: str) -> str:
     """All figures that have something to show."""
     from simlora.report import figures, style, tenant_figures
     from simlora.report.over_time import figures_over_time
+    from simlora.report.pool_figure import has_mixed_load, load_by_pool
 
+    outside = from_outside(result.summary)
     chosen: list[tuple[str, str, Callable[[Result], Figure]]] = []
     if result.summary["requests"]["completed"]:
         chosen.append(("Latency by tier", _LATENCY_CAPTION, figures.latency_by_tier))
-        chosen.append(("Where the time goes", _PHASES_CAPTION, figures.phases_by_tier))
+        caption = _SEEN_PHASES + _PHASES_CAPTION if outside else _PHASES_CAPTION
+        chosen.append(("Where the time goes", caption, figures.phases_by_tier))
         chosen += figures_over_time(result, asked) if asked is not None else []
     if len(result.timeline):
-        chosen.append(("Load over time", _LOAD_CAPTION, figures.load_over_time))
-        chosen.append(("Memory over time", _MEMORY_CAPTION, figures.memory_over_time))
+        caption = _SEEN_LOAD if outside else _LOAD_CAPTION
+        chosen.append(("Load over time", caption, figures.load_over_time))
+        if has_mixed_load(result) and not outside:
+            chosen.append(("Load by pool", _POOLS_CAPTION, load_by_pool))
+        if not outside:
+            chosen.append(("Memory over time", _MEMORY_CAPTION, figures.memory_over_time))
         if result.summary["adapters"]["lookups"]:
             chosen.append(("Adapters", _ADAPTERS_CAPTION, figures.adapters))
     if result.tenants["ttft_p99_s"].notna().any():
@@ -333,45 +330,3 @@ def _figures(result: Result, asked: Asked | None, salt: str) -> str:
             f"<figcaption>{caption}</figcaption></figure>"
         )
     return "\n".join(parts)
-
-
-def _assumptions(result: Result) -> str:
-    """How far to trust the figures, and all that was asked."""
-    simulation = result.summary["simulation"]
-    told = []
-    if simulation["timing"]["profile"] == "roofline":
-        told.append(
-            "Times of steps and copies are computed from the hardware's datasheet "
-            "figures, not measured on it: trust comparisons more than absolute milliseconds."
-        )
-    else:
-        told.append(f"Timing: {escape(timing_basis(simulation['timing']))}.")
-    if simulation["warmup_s"]:
-        told.append(
-            f"Latencies and tiers leave out requests that arrived in the first "
-            f"{tick(simulation['warmup_s'])}."
-        )
-    else:
-        told.append("The run starts with no adapter in GPU memory, and all requests count.")
-    path = result.directory / RESOLVED_SCENARIO
-    scenario = ""
-    if path.is_file():
-        told.append(
-            "Below is everything that was asked, defaults included; "
-            "<code>simlora run</code> on it repeats the run."
-        )
-        text = escape(path.read_text(encoding="utf-8"))
-        scenario = f"\n<details><summary>Scenario</summary><pre>{text}</pre></details>"
-    return f"<h2>Assumptions</h2>\n<p>{' '.join(told)}</p>{scenario}"
-
-
-def _provenance(summary: dict[str, Any]) -> str:
-    simulation = summary["simulation"]
-    timing = simulation["timing"]
-    return (
-        "<h2>Provenance</h2>\n"
-        f"<p class=soft>simlora {escape(simulation['version'])}, seed {simulation['seed']}, timing "
-        f"profile {escape(timing['profile'])} ({escape(timing['hash'])}), statistics: "
-        f"{escape(simulation['statistics'])}, {simulation['events']:,} events in "
-        f"{duration(simulation['wall_s'])} of real time.</p>"
-    )

@@ -115,6 +115,6 @@ def time_axis(axes: Axes, span_s: float) -> float:
         ),
         (1.0, "seconds"),
     )
-    axes.set_xlabel(f"simulated time ({name})")
+    axes.set_xlabel(f"time ({name})")
     axes.set_xlim(0, max(span_s / unit, 1e-9))
     return unit

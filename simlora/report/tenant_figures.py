@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from simlora.report.figures import log_seconds, shown_tiers
+from simlora.report.figures import log_counts, log_seconds, shown_tiers
 from simlora.report.style import BLUE, CYCLE, GREEN, MARKERS, new_figure
 from simlora.report.words import share
 from simlora.results.result import Result
@@ -46,7 +46,7 @@ def tenants_by_load(result: Result) -> Figure:
     axes.set_title("p99 time to first token")
     axes.set_xlabel("requests of the tenant")
     log_seconds(axes.yaxis)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    log_counts(axes.xaxis)
     figure.legend(loc="outside lower center", ncols=4)
     return figure
 

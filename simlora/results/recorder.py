@@ -22,6 +22,7 @@ from simlora.results.summary import Totals, build_summary, fleet_usd, to_json
 from simlora.results.tenants import TenantStatistics
 from simlora.results.tiers import STATUSES, TierStatistics
 from simlora.results.timeline import Timeline
+from simlora.results.usage import TenantUsage
 from simlora.results.versions import VersionStatistics
 from simlora.serving.request import STATUS_NAMES, Request
 
@@ -53,6 +54,7 @@ class Recorder:
         self._tiers = TierStatistics(len(deployment.tiers))
         self._reasons = Reasons(len(deployment.tiers))
         self._tenants = TenantStatistics(len(deployment.tenants))
+        self._usage = TenantUsage(deployment)
         self._versions = VersionStatistics(deployment)
         self._timeline = Timeline(sum(pool.replicas for pool in deployment.scenario.fleet))
         self._unfinished: list[_Unfinished] = []
@@ -125,6 +127,7 @@ class Recorder:
             )
             self._tiers.add_overdue(late.tier, overdue)
             self._tenants.add_overdue(late.tenant[overdue["availability"]])
+        self._usage.close(self.steps)
         tenants = self._deployment.tenants
         tenant_tier = np.fromiter((tenant.tier for tenant in tenants), np.int64, len(tenants))
         self._tenants.write(
@@ -135,6 +138,8 @@ class Recorder:
             np.array([any(tier.sla.model_dump().values()) for tier in self._deployment.tiers]),
             max(facts.span_s - self._warmup_s, 0.0),
             fleet_usd(facts),
+            self._usage.columns(),
+            self._usage.by_pool(),
         )
         self._timeline.write(self._directory / files.TIMELINE)
         summary = build_summary(
@@ -173,6 +178,7 @@ class Recorder:
         self._tiers.add(columns, measured, kept, late)
         self._reasons.add(columns, measured)
         self._tenants.add(columns, measured, kept)
+        self._usage.add(columns)
         if self._versions.any:
             self._versions.add(columns, measured)
         self._timeline.add(columns)

@@ -10,14 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from simlora.errors import UserError
-from simlora.results.files import (
-    REPORT,
-    REQUESTS,
-    RESOLVED_SCENARIO,
-    SUMMARY,
-    TENANTS,
-    TIMELINE,
-)
+from simlora.results.files import ALL, REQUESTS, SUMMARY, TENANTS, TIMELINE
 from simlora.results.wellformed import flaw
 
 if TYPE_CHECKING:
@@ -64,7 +57,7 @@ class Result:
         try:
             target.mkdir(parents=True, exist_ok=True)
             if target.resolve() != self.directory.resolve():
-                for name in (SUMMARY, REQUESTS, TENANTS, TIMELINE, RESOLVED_SCENARIO, REPORT):
+                for name in ALL:
                     source = self.directory / name
                     if source.exists():
                         shutil.copyfile(source, target / name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simlora.results.arrays import Floats
+from simlora.results.batch_time import BatchTime
 
 
 class StepLog:
@@ -17,9 +18,23 @@ class StepLog:
     including, its end. Every token made by a step is one sample of ITL. A gap between two tokens
     that a preemption made goes to `gaps` as `(tier, seconds)`. Requests that arrived in the warm-up
     are left out of all of it.
+
+    `weights`, `uses` and `loads` are those of `simlora.serving.phases.UsageLog`, of all requests;
+    `batch_time` is what they come to.
     """
 
-    __slots__ = ("_decoding", "decode_ends", "decode_starts", "gaps", "step_s", "steps")
+    __slots__ = (
+        "_decoding",
+        "batch_time",
+        "decode_ends",
+        "decode_starts",
+        "gaps",
+        "loads",
+        "step_s",
+        "steps",
+        "uses",
+        "weights",
+    )
 
     def __init__(self, tiers: int) -> None:
         self.step_s: list[float] = []
@@ -27,6 +42,10 @@ class StepLog:
         self.decode_starts: list[list[int]] = [[] for _ in range(tiers)]
         self.decode_ends: list[list[int]] = [[] for _ in range(tiers)]
         self.gaps: list[tuple[int, float]] = []
+        self.weights = bytearray()
+        self.uses = bytearray()
+        self.loads: list[tuple[int, float]] = []
+        self.batch_time = BatchTime()
         self._decoding = [0] * tiers  # requests that decode on from the last drain
 
     def drain(self) -> list[tuple[Floats, Floats]]:
@@ -62,4 +81,8 @@ class StepLog:
                     np.concatenate([weights, np.ones(len(waits))]),
                 )
         self.gaps.clear()
+        self.batch_time.add(self.weights, self.uses, self.loads)
+        self.weights.clear()
+        self.uses.clear()
+        self.loads.clear()
         return drained

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,11 +123,14 @@ class TenantStatistics:
         promised: Bools,
         window_s: float,
         fleet_usd: float,
+        usage: Mapping[str, Any],
+        by_pool: Mapping[str, Floats],
     ) -> None:
         """One row a tenant. `tier` is by tenant. `promised`: by tier, whether it promises any bound
         (no attainment is told where it does not, nor where most requests were too young at the end
         to be judged). `goodput_rps` is over the `window_s` after the warm-up; `fleet_usd` is what
-        `cost_usd` adds up to."""
+        `cost_usd` adds up to. `usage` are further columns, `by_pool` such with a list of figures,
+        one a pool, for each tenant."""
         ttft_p50, ttft_p95, ttft_p99 = self._ttft.quantiles((0.5, 0.95, 0.99))
         (e2e_p99,) = self._e2e.quantiles((0.99,))
         attainment = _ratio(self._kept, self._judged)
@@ -149,12 +152,17 @@ class TenantStatistics:
             "sla_attainment": attainment,
             "goodput_rps": self._kept / window_s if window_s else np.full(len(tier), np.nan),
             "cost_usd": self.cost_usd(fleet_usd),
+            **usage,
         }
         table = pa.table(
             {
                 "tenant": strings([tenant.name for tenant in tenants]),
                 "tier": coded(tier, strings(tier_names)),
                 **{name: numbers(values, np.isnan(values)) for name, values in columns.items()},
+                **{
+                    name: pa.FixedSizeListArray.from_arrays(numbers(rows.ravel()), rows.shape[1])
+                    for name, rows in by_pool.items()
+                },
             }
         )
         pq.write_table(table, path, compression="snappy")

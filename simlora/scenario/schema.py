@@ -25,10 +25,12 @@ from simlora.scenario.adapters import (
     StoreTier,
     WarmTier,
 )
+from simlora.scenario.cost import Cost
 from simlora.scenario.engine import Engine, Memory, PrefixCaching, Scheduler
 from simlora.scenario.events import Event
 from simlora.scenario.field_types import Fraction, Name, PositiveFloat, Usd
 from simlora.scenario.gateway import Admission, Fairness, Gateway, RateLimit
+from simlora.scenario.plan import Plan
 from simlora.scenario.platform import (
     ModelChoice,
     Pool,
@@ -88,6 +90,7 @@ __all__ = [
     "MmppShape",
     "ModelChoice",
     "NvmeTier",
+    "Plan",
     "Pool",
     "Prefetch",
     "PrefixCaching",
@@ -157,11 +160,14 @@ class Timing(Strict):
 class Run(Strict):
     """`warmup_s`: requests that arrive before it are simulated but not counted.
     `fast_forward: false` is the slow step-by-step reference. `report`: write report.html.
-    `replications`: how many runs, on as many seeds, `compare` makes of it; `run` makes one."""
+    `decisions`: write decisions.jsonl, every decision in its order, as `live` always does; each
+    step is one, so they are taken one by one. `replications`: how many runs, on as many seeds,
+    `compare` makes of it; `run` makes one."""
 
     warmup_s: Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)] = 0.0
     fast_forward: bool = True
     report: bool = True
+    decisions: bool = False
     replications: Annotated[int, Field(gt=0, le=10_000)] = 1
 
 
@@ -193,7 +199,9 @@ class Scenario(Strict):
     events: list[Event] = Field(default_factory=list)
     tiers: dict[Name, Tier] = Field(default_factory=dict)
     timing: Timing = Timing()
+    cost: Cost = Cost()
     run: Run = Run()
+    plan: Plan = Plan()
     catalog: UserCatalog = UserCatalog()
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Scenario:

@@ -1,1 +1,1 @@
-"""An OpenAI-compatible server that takes the time a real one would: a stand-in for load tests."""
+"""An OpenAI-compatible server: over the real engine, or as fast as one would be, for load tests."""

@@ -1,20 +1,25 @@
-"""An answer on its way: how many tokens there are, and how it ended."""
+"""An answer on its way: what there is of it, and how it ended."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from simlora.serving.request import COMPLETED, Request
 
 
 class Answer:
-    """Of one request. `emitted` tokens are there so far; `over` says that there will be no more."""
+    """Of one request. `emitted` tokens are there so far, each with its piece of the text (which may
+    be empty); `over` says that there will be no more, and `reason` in OpenAI's words why a complete
+    answer ends where it does."""
 
-    __slots__ = ("_waiter", "_wanted", "emitted", "last_s", "over", "request", "words")
+    __slots__ = ("_waiter", "_wanted", "emitted", "last_s", "over", "pieces", "reason", "request")
 
-    def __init__(self, request: Request, words: list[str]) -> None:
+    def __init__(self, request: Request, pieces: Iterable[str] = (), reason: str = "") -> None:
+        """`pieces` and `reason`, if they are known from the beginning."""
         self.request = request
-        self.words = words
+        self.pieces = list(pieces)
+        self.reason = reason
         self.emitted = 0
         self.last_s = -1.0  # time of the last token
         self.over = False

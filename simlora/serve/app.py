@@ -1,10 +1,14 @@
-"""The HTTP side: OpenAI's paths over one simulated replica."""
+"""The HTTP side: OpenAI's paths over one replica."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -15,11 +19,15 @@ from simlora.serve.bodies import Asked, read_body
 from simlora.serve.keys import Keys, operators_only
 from simlora.serve.metrics import Metrics
 from simlora.serve.problems import FORBIDDEN, INVALID, MISSING, Problem, draining, invalid
-from simlora.serve.replica import SimulatedReplica
+from simlora.serve.replica import Replica
 from simlora.serve.replies import Reply
 from simlora.serve.responses import AnswerResponse, ProblemResponse
 
 MOST_BYTES = 32 * 2**20  # of a body
+# A longer one is read by a thread, so that those who are being answered need not wait for it.
+LONG_BYTES = 50_000
+
+_Outcome = TypeVar("_Outcome")
 
 
 class OpenAIServer:
@@ -27,7 +35,7 @@ class OpenAIServer:
     then OpenAI's field `user` may name the tenant of a request for the base model, who else is the
     scenario's first one."""
 
-    def __init__(self, replica: SimulatedReplica, metrics: Metrics, keys: Keys | None) -> None:
+    def __init__(self, replica: Replica, metrics: Metrics, keys: Keys | None) -> None:
         deployment = replica.deployment
         self.draining_s: float | None = None  # the grace time, once the server is to end
         self._replica = replica
@@ -65,21 +73,24 @@ class OpenAIServer:
         return await self._answer(http, chat=True)
 
     async def _answer(self, http: Request, *, chat: bool) -> Response:
-        if self.draining_s is not None:
-            raise draining(self.draining_s)
+        self._check_open()
         owner = self._owner(http)
-        asked = read_body(await _body(http), chat)
+        raw = await _body(http)
+        asked = await _aside(raw, partial(read_body, raw, chat))
         tenant, adapter = self._find(asked, owner)
+        prompt = await _aside(raw, partial(self._replica.encode, asked))
+        if not prompt:
+            raise invalid("prompt: has no tokens; give at least one")
         longest = self._replica.longest
-        room = longest - len(asked.prompt)
+        room = longest - len(prompt)
         if room < (asked.most or 1):
-            tokens = len(asked.prompt) + (asked.most or 1)
+            tokens = len(prompt) + (asked.most or 1)
             raise invalid(
                 f"prompt and answer have {tokens} tokens, allowed are {longest}",
                 "context_length_exceeded",
             )
-        whole = asked.whole and asked.most is not None
-        answer = self._replica.ask(tenant, adapter, asked.prompt, asked.most or room, whole)
+        self._check_open()  # still: the body was waited for
+        answer = self._replica.ask(tenant, adapter, prompt, asked.most or room, asked)
         reply = Reply(asked, answer, int(time.time()))
         return AnswerResponse(self._replica, answer, reply, stream=asked.stream)
 
@@ -104,14 +115,18 @@ class OpenAIServer:
         }
 
     async def _health(self, _: Request) -> Response:
-        if self.draining_s is not None:
-            raise draining(self.draining_s)
+        self._check_open()
         return JSONResponse({"status": "ok"})
 
     async def _read_metrics(self, http: Request) -> Response:
         if self._owner(http) is not None:
             raise operators_only()
         return PlainTextResponse(self._metrics.text(), media_type="text/plain; version=0.0.4")
+
+    def _check_open(self) -> None:
+        """Raises Problem (503) once the server is to end."""
+        if self.draining_s is not None:
+            raise draining(self.draining_s)
 
     # --- who and what -------------------------------------------------------------------
 
@@ -139,6 +154,11 @@ class OpenAIServer:
 
 def _named(deployment: Deployment, user: str | None) -> int:
     return deployment.tenant_index.get(user or "", 0)
+
+
+async def _aside(raw: bytes, work: Callable[[], _Outcome]) -> _Outcome:
+    """Do what a request's body needs, beside everything else if it is long."""
+    return await run_in_threadpool(work) if len(raw) > LONG_BYTES else work()
 
 
 async def _body(http: Request) -> bytes:

@@ -2,30 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StrictInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+)
 
 from simlora.serve.problems import Problem, invalid
-from simlora.serve.words import split
 
 MOST_TOKENS = 2**31 - 1
+MOST_STOPS = 4  # as OpenAI has it
 DEFAULT_TOKENS = 16  # of an answer to /v1/completions, as OpenAI has it
 _SHOWN = 60  # characters of a value in a message
 
+# Fields of OpenAI and vLLM that change an answer, and that nothing here can follow; with the values
+# by which they change nothing. False, 0, null and what is empty do not, either.
+CHANGING: Mapping[str, Any] = {
+    "allowed_token_ids": None,
+    "bad_words": None,
+    "best_of": 1,
+    "chat_template": None,
+    "chat_template_kwargs": None,
+    "continue_final_message": None,
+    "documents": None,
+    "echo": None,
+    "frequency_penalty": None,
+    "functions": None,
+    "guided_choice": None,
+    "guided_grammar": None,
+    "guided_json": None,
+    "guided_regex": None,
+    "include_stop_str_in_output": None,
+    "logit_bias": None,
+    "logprobs": None,
+    "min_p": None,
+    "min_tokens": None,
+    "presence_penalty": None,
+    "prompt_logprobs": None,
+    "repetition_penalty": 1,
+    "response_format": {"type": "text"},
+    "stop_token_ids": None,
+    "structured_outputs": None,
+    "suffix": None,
+    "tools": None,
+    "top_logprobs": None,
+    "truncate_prompt_tokens": None,
+}
+
 Count = Annotated[StrictInt, Field(ge=1, le=MOST_TOKENS)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
-def _tokens_of(value: Any) -> list[str]:
-    """The tokens of a prompt: a text, token ids, or a list of just one of these."""
+def _prompt_of(value: Any) -> str | list[int]:
+    """A prompt: a text, token ids, or a list of just one of these."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], (str, list)):
         value = value[0]
     if isinstance(value, str):
-        return split(value)
+        return value
     if isinstance(value, list) and all(type(token) is int for token in value):
-        return list(map(str, value))
+        return value
     raise ValueError("must be one text or one list of token ids")
+
+
+def _stops_of(value: Any) -> tuple[str, ...]:
+    """Texts that end an answer: one, a few, or none."""
+    stops = [value] if isinstance(value, str) else [] if value is None else value
+    if (
+        not isinstance(stops, list)
+        or len(stops) > MOST_STOPS
+        or not all(isinstance(stop, str) and stop for stop in stops)
+    ):
+        raise ValueError(f"must be a text, or a list of at most {MOST_STOPS}, none of them empty")
+    return tuple(stops)
 
 
 def _text_of(value: Any) -> str:
@@ -50,13 +106,20 @@ class StreamOptions(BaseModel):
 
 
 class Body(BaseModel):
-    """What both kinds of requests have. Fields that change no timing are taken and left alone."""
+    """What both kinds of requests have. Fields that there are not are taken and left alone."""
+
+    model_config = ConfigDict(extra="allow")
 
     model: Annotated[str, Field(strict=True, min_length=1)]
     max_tokens: Count | None = None
     n: StrictInt | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
+    stop: Annotated[tuple[str, ...], BeforeValidator(_stops_of)] = ()
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[StrictInt, Field(ge=-1, le=MOST_TOKENS)] | None = None
+    seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
     ignore_eos: StrictBool | None = None
     user: Annotated[str, Field(strict=True)] | None = None
 
@@ -64,7 +127,7 @@ class Body(BaseModel):
 class CompletionBody(Body):
     """POST /v1/completions."""
 
-    prompt: Annotated[list[str], BeforeValidator(_tokens_of)]
+    prompt: Annotated[str | list[int], BeforeValidator(_prompt_of)]
 
 
 class Message(BaseModel):
@@ -83,17 +146,30 @@ class ChatBody(Body):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as its client put it. `most` tokens of answer (None: as many as there is room for),
-    all of them if `whole`. `user` is OpenAI's field of that name."""
+    """A request as its client put it: a `prompt`, or a chat's `messages`. `most` tokens of answer
+    (None: as many as there is room for), all of them if `whole`. `seed`: None for any. `changing`:
+    a field that is asked for and would change the answer, but is not known here. `user` is OpenAI's
+    field of that name."""
 
     model: str
-    prompt: list[str]
-    most: int | None
-    whole: bool
-    stream: bool
-    usage: bool  # in the stream
-    chat: bool
-    user: str | None
+    prompt: str | list[int] = ""
+    messages: tuple[Message, ...] | None = None
+    most: int | None = None
+    whole: bool = False
+    stream: bool = False
+    usage: bool = False  # in the stream
+    user: str | None = None
+    stops: tuple[str, ...] = ()
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: all
+    seed: int | None = None
+    changing: str | None = None
+
+    @property
+    def chat(self) -> bool:
+        """Whether it was put as a chat."""
+        return self.messages is not None
 
 
 _Body = TypeVar("_Body", bound=Body)
@@ -103,31 +179,34 @@ def read_body(raw: bytes, chat: bool) -> Asked:
     """Raises Problem (400) for what is no such body."""
     if chat:
         talk = _parse(ChatBody, raw)
-        prompt: list[str] = []
-        for message in talk.messages:
-            # What a chat template puts around a turn.
-            prompt += [f"<{message.role}>", *split(message.content)]
-        prompt.append("<assistant>")
-        return _asked(talk, prompt, talk.max_completion_tokens or talk.max_tokens, chat=True)
+        most = talk.max_completion_tokens or talk.max_tokens
+        return _asked(talk, "", tuple(talk.messages), most)
     body = _parse(CompletionBody, raw)
-    if not body.prompt:
-        raise invalid("prompt: has no tokens; give at least one")
-    return _asked(body, body.prompt, body.max_tokens or DEFAULT_TOKENS, chat=False)
+    return _asked(body, body.prompt, None, body.max_tokens or DEFAULT_TOKENS)
 
 
-def _asked(body: Body, prompt: list[str], most: int | None, *, chat: bool) -> Asked:
+def _asked(
+    body: Body, prompt: str | list[int], messages: tuple[Message, ...] | None, most: int | None
+) -> Asked:
     if body.n not in (None, 1):
         raise invalid(f"n: is {_short(body.n)}, allowed is 1")
-    usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+    extra = body.model_extra or {}
+    changing = (name for name, value in extra.items() if value and name in CHANGING)
     return Asked(
         body.model,
         prompt,
+        messages,
         most,
         bool(body.ignore_eos),
         bool(body.stream),
-        usage,
-        chat,
+        body.stream_options is not None and bool(body.stream_options.include_usage),
         body.user,
+        body.stop,
+        1.0 if body.temperature is None else body.temperature,
+        1.0 if body.top_p is None else body.top_p,
+        max(0, body.top_k or 0),
+        body.seed,
+        next((name for name in changing if extra[name] != CHANGING[name]), None),
     )
 
 

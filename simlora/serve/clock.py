@@ -27,6 +27,7 @@ class PacedClock:
         self._numbers = count()
         self._earlier = asyncio.Event()  # something is due before what is waited for
         self._awaited_s = 0.0
+        self._stopped = False
 
     def at(self, due_s: float, then: Then) -> None:
         """Call `then` at `due_s`."""
@@ -52,14 +53,20 @@ class PacedClock:
             then(at_s)
         return now
 
+    def stop(self) -> None:
+        """Have `run` return."""
+        self._stopped = True
+        self._earlier.set()
+
     async def run(self) -> None:
-        """Call what becomes due, for ever."""
+        """Call what becomes due, until `stop` is called."""
         self._earlier = asyncio.Event()  # one of this event loop
-        while True:
-            now = self.catch_up()
+        while not self._stopped:
             self._earlier.clear()
+            now = self.catch_up()
             self._awaited_s = self._due[0][0] if self._due else float("inf")
             wait_s = self._awaited_s - now if self._due else None
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._earlier.wait(), wait_s)
             self._awaited_s = 0.0
+        self._stopped = False

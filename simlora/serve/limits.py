@@ -1,9 +1,10 @@
-"""What of a scenario a server with simulated timing leaves out."""
+"""What of a scenario a server leaves out."""
 
 from __future__ import annotations
 
-from simlora.live.limits import without_chance_or_foresight
+from simlora.live.limits import served_here, without_chance_or_foresight
 from simlora.scenario.schema import Scenario
+from simlora.scenario.versions import Rollout
 
 
 def one_replica(scenario: Scenario) -> tuple[Scenario, list[str]]:
@@ -22,3 +23,26 @@ def one_replica(scenario: Scenario) -> tuple[Scenario, list[str]]:
         "adapters": adapters,
     }
     return scenario.model_copy(update=changed), notes
+
+
+def one_engine(scenario: Scenario) -> tuple[Scenario, list[str]]:
+    """The same as simlora's own engine can serve it to clients. Raises UserError for what nothing
+    can be made of."""
+    served, _ = one_replica(scenario)
+    _, notes = served_here(scenario)
+    groups = [
+        group.model_copy(update={"rollout": _asked(group.rollout)}) for group in served.tenants
+    ]
+    if any(
+        group.rollout is not None and group.rollout.mode == "shadow" for group in served.tenants
+    ):
+        notes.append("no copies are sent to versions on trial (rollout.mode shadow)")
+    return served.model_copy(update={"tenants": groups}), notes
+
+
+def _asked(rollout: Rollout | None) -> Rollout | None:
+    """A rollout whose answers clients get as they asked for them."""
+    if rollout is None or rollout.mode == "shadow":
+        return None
+    candidate = rollout.candidate.model_copy(update={"output_factor": 1.0})
+    return rollout.model_copy(update={"candidate": candidate})

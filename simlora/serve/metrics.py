@@ -17,8 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from simlora.scenario.deployment import Deployment
-from simlora.serve.clock import PacedClock
-from simlora.serve.replica import SimulatedReplica
+from simlora.serve.replica import Replica
 from simlora.serving.page_pool import KV
 from simlora.serving.request import COMPLETED, SOURCE_NAMES, Request
 
@@ -114,8 +113,8 @@ class Buckets:
 
 
 class Metrics(Collector):
-    """Counts what the replica tells, and reads the rest when it is asked. Times are the
-    simulation's, without what this process and the network add."""
+    """Counts what the replica tells, and reads the rest when it is asked. Times are the replica's
+    (a simulated one's are those of the simulation), without what HTTP and the network add."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
@@ -124,13 +123,12 @@ class Metrics(Collector):
         self._by_adapter: Counter[int] = Counter()
         self._ends: Counter[tuple[str, str]] = Counter()
         self._prompt_tokens = self._output_tokens = 0
-        self._replica: SimulatedReplica | None = None
-        self._clock: PacedClock | None = None
+        self._replica: Replica | None = None
         self._registry = CollectorRegistry()
 
-    def read_from(self, replica: SimulatedReplica, clock: PacedClock) -> None:
+    def read_from(self, replica: Replica) -> None:
         """Where the gauges are read; to be called once."""
-        self._replica, self._clock = replica, clock
+        self._replica = replica
         self._registry.register(self)
 
     def text(self) -> bytes:
@@ -160,17 +158,17 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The metrics, as prometheus_client wants them."""
-        assert self._replica is not None and self._clock is not None
+        assert self._replica is not None
         model = self._deployment.models[0].name
         yield from self._requests(self._replica, model)
         yield from self._adapters(self._replica, model)
         yield _counter(
             "simlora:clock_lost_seconds",
             "Time by which the simulation fell behind the clock for good",
-            self._clock.lost_s,
+            self._replica.lost_s,
         )
 
-    def _requests(self, replica: SimulatedReplica, model: str) -> Iterable[Metric]:
+    def _requests(self, replica: Replica, model: str) -> Iterable[Metric]:
         scheduler = replica.server.scheduler
         pool, prefix = scheduler.memory.pool, scheduler.memory.prefix
         label = ("model_name",), (model,)
@@ -207,7 +205,7 @@ class Metrics(Collector):
                 family.add_metric([how, reason], count)
         yield family
 
-    def _adapters(self, replica: SimulatedReplica, model: str) -> Iterable[Metric]:
+    def _adapters(self, replica: Replica, model: str) -> Iterable[Metric]:
         tiers, names = replica.server.scheduler.tiers, self._deployment.adapters
         requests = CounterMetricFamily(
             "simlora:adapter_requests", "Requests that ended, by adapter", labels=("adapter",)

@@ -77,7 +77,9 @@ def ended_badly(request: Request) -> Problem:
         "unavailable": "no replica serves this model at present",
         "cold_start": "the adapter is not in memory yet",
         "adapter_load": "the adapter could not be loaded",
+        "adapter_withdrawn": "the adapter has been taken out of service",
         "shutting_down": "the server is shutting down",
+        "engine": "the engine has failed",
     }
     sentence = sentences.get(reason, "the request failed")
     if request.status == FAILED and again_s is None:

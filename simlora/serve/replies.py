@@ -11,7 +11,7 @@ from simlora.serve.bodies import Asked
 from simlora.serve.problems import Problem
 
 DONE = b"data: [DONE]\n\n"
-_MARK = "\0"  # in no word and no name
+_MARK = "\0"  # in no name
 
 
 def event(content: dict[str, Any]) -> bytes:
@@ -40,15 +40,9 @@ class Reply:
             "created": created_s,
             "model": asked.model,
         }
-        # All chunks but the last are alike up to a word, so their JSON is written once.
+        # All chunks but the last are alike up to their text, so the rest is written once.
         first, _, last = event(self._chunk(_MARK, None)).partition(json.dumps(_MARK)[1:-1].encode())
         self._before, self._after = first, last
-
-    @property
-    def _reason(self) -> str:
-        """Why the answer ends where it does."""
-        request, most = self._answer.request, self._asked.most
-        return "length" if most is not None and request.output_tokens >= most else "stop"
 
     @property
     def _usage(self) -> dict[str, Any]:
@@ -71,13 +65,13 @@ class Reply:
 
     def whole(self) -> bytes:
         """The body of an answer that is not streamed."""
-        text = " ".join(self._answer.words[: self._answer.emitted])
+        text = "".join(self._answer.pieces[: self._answer.emitted])
         choice: dict[str, Any] = {"index": 0}
         if self._asked.chat:
             choice["message"] = {"role": "assistant", "content": text}
         else:
             choice["text"] = text
-        choice |= {"logprobs": None, "finish_reason": self._reason}
+        choice |= {"logprobs": None, "finish_reason": self._answer.reason}
         return json.dumps(self._head | {"choices": [choice], "usage": self._usage}).encode()
 
     def opening(self) -> bytes:
@@ -89,14 +83,16 @@ class Reply:
         return event(self._head | {"choices": [choice]})
 
     def chunks(self, first: int, end: int) -> Iterator[bytes]:
-        """The events of some tokens, by their places in the answer."""
-        words, last = self._answer.words, self._answer.request.output_tokens - 1
+        """The events of some tokens, by their places in the answer. That of the last token of an
+        answer that is complete says why it ends."""
+        answer = self._answer
+        last = answer.emitted - 1 if answer.complete else -1
         for place in range(first, end):
-            word = words[place] if place == 0 else f" {words[place]}"
-            if place < last:
-                yield self._before + word.encode() + self._after
+            piece = answer.pieces[place]
+            if place == last:
+                yield event(self._chunk(piece, answer.reason))
             else:
-                yield event(self._chunk(word, self._reason))
+                yield self._before + json.dumps(piece)[1:-1].encode() + self._after
 
     def closing(self) -> bytes:
         """What comes after the last token."""

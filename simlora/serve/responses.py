@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from simlora.serve.answer import Answer
 from simlora.serve.problems import Problem, ended_badly
-from simlora.serve.replica import SimulatedReplica
+from simlora.serve.replica import Replica
 from simlora.serve.replies import Reply, failure
 
 GONE = "disconnected"
@@ -27,9 +27,7 @@ class AnswerResponse(Response):
     with the first token, so that until then a refusal can be told by its status. A client that goes
     away is nobody to wait for: its request is given up."""
 
-    def __init__(
-        self, replica: SimulatedReplica, answer: Answer, reply: Reply, *, stream: bool
-    ) -> None:
+    def __init__(self, replica: Replica, answer: Answer, reply: Reply, *, stream: bool) -> None:
         super().__init__()
         self._replica = replica
         self._answer = answer

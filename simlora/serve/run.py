@@ -6,7 +6,7 @@ import asyncio
 import gc
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any
@@ -17,11 +17,12 @@ from simlora.errors import UserError
 from simlora.live.signals import on_signals
 from simlora.scenario.deployment import Deployment, expand
 from simlora.scenario.schema import Scenario
+from simlora.serve.answer import Answer
 from simlora.serve.app import OpenAIServer
-from simlora.serve.clock import PacedClock
 from simlora.serve.keys import Keys
 from simlora.serve.metrics import Metrics
-from simlora.serve.replica import SimulatedReplica
+from simlora.serve.replica import Replica, Watcher
+from simlora.serve.simulated import SimulatedReplica
 
 BACKLOG = 4096  # connections that wait to be taken; a load test opens many at once
 _LOOK_S = 0.05  # between two looks whether all running requests have ended
@@ -36,13 +37,12 @@ class Service:
         scenario: Scenario,
         keys: Keys | None = None,
         metrics: Callable[[Deployment], Metrics] = Metrics,
-        clock: PacedClock | None = None,
+        replica: Callable[[Deployment, Watcher], Replica] = SimulatedReplica,
     ) -> None:
         deployment = expand(scenario)
         self.metrics = metrics(deployment)
-        self.clock = clock or PacedClock()
-        self.replica = SimulatedReplica(deployment, self.clock, self.metrics)
-        self.metrics.read_from(self.replica, self.clock)
+        self.replica = replica(deployment, self.metrics)
+        self.metrics.read_from(self.replica)
         self.openai = OpenAIServer(self.replica, self.metrics, keys)
         self.app = self.openai.app()
 
@@ -68,7 +68,8 @@ def serve(
     service: Service, listener: socket.socket, *, grace_s: float, note: Callable[[str], None]
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; then no more are taken, and those under way have
-    `grace_s` seconds to end. A second signal ends them at once."""
+    `grace_s` seconds to end. A second signal ends them at once. Raises AssertionError if at the end
+    some of the replica's memory is not accounted for."""
     _allow_many_files()
     # What is there now stays, and is not to be looked through at every collection.
     gc.collect()
@@ -99,19 +100,21 @@ async def _serve(
         ending.set()
 
     with on_signals(ask):
-        pacing = asyncio.create_task(service.clock.run())
+        running = asyncio.create_task(service.replica.run())
         serving = asyncio.create_task(http.serve(sockets=[listener]))
         asked = asyncio.create_task(ending.wait())
-        tasks: set[asyncio.Task[Any]] = {pacing, serving, asked}
+        tasks: set[asyncio.Task[Any]] = {running, serving, asked}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            service.openai.draining_s = grace_s
             if asked.done():
-                await _drain(service, grace_s, hurry, note)
-                http.should_exit = True
-                await serving
-            for task in (pacing, serving):
-                if task.done():
-                    task.result()  # raises what ended it
+                await _drain(service.replica.answers, grace_s, running, hurry, note)
+            _cut_off(service.replica, "engine" if running.done() else "shutting_down", note)
+            http.should_exit = True
+            await serving
+            service.replica.stop()
+            await running  # raises what ended it
+            service.replica.check()
         finally:
             for task in tasks:
                 task.cancel()
@@ -119,20 +122,27 @@ async def _serve(
 
 
 async def _drain(
-    service: Service, grace_s: float, hurry: asyncio.Event, note: Callable[[str], None]
+    answers: Mapping[int, Answer],
+    grace_s: float,
+    running: asyncio.Task[None],
+    hurry: asyncio.Event,
+    note: Callable[[str], None],
 ) -> None:
-    service.openai.draining_s = grace_s
-    answers = service.replica.answers
+    """Let the answers end, for a while."""
     if answers:
         note(f"no more requests are taken; {len(answers)} have {grace_s:g} s to end")
     loop = asyncio.get_running_loop()
     until_s = loop.time() + grace_s
-    while answers and loop.time() < until_s and not hurry.is_set():
+    while answers and loop.time() < until_s and not (hurry.is_set() or running.done()):
         await asyncio.sleep(_LOOK_S)
+
+
+def _cut_off(replica: Replica, reason: str, note: Callable[[str], None]) -> None:
+    answers = list(replica.answers.values())
     if answers:
         note(f"{len(answers)} requests are cut off")
-    for answer in list(answers.values()):
-        service.replica.give_up(answer, "shutting_down")
+    for answer in answers:
+        replica.give_up(answer, reason)
 
 
 class _Quiet(uvicorn.Server):

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simlora.serve.bodies import Message
 
 # A word is one token if it has at most four letters, else a token for every four: near enough to
 # what tokenizers make of English, and of no consequence for anything but the count.
@@ -25,6 +29,14 @@ def split(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
+def chat_words(messages: Sequence[Message]) -> list[str]:
+    """The tokens of a chat, with what a chat template puts around each turn."""
+    words: list[str] = []
+    for message in messages:
+        words += [f"<{message.role}>", *split(message.content)]
+    return [*words, "<assistant>"]
+
+
 def answer(number: int, tokens: int) -> list[str]:
     """The words of the `number`-th answer: never the same ones in the same order as its
     neighbours."""
@@ -34,9 +46,27 @@ def answer(number: int, tokens: int) -> list[str]:
 
 def prefix_hashes(tokens: Sequence[str], block_tokens: int) -> list[int]:
     """One hash for each whole block of `block_tokens`: equal hashes, equal prefixes."""
-    hashes, digest = [], b""
-    for end in range(block_tokens, len(tokens) + 1, block_tokens):
-        block = "\0".join(tokens[end - block_tokens : end])
-        digest = blake2b(digest + block.encode(), digest_size=8).digest()
-        hashes.append(int.from_bytes(digest, "big"))
-    return hashes
+    chain = PrefixChain(block_tokens)
+    chain.add(tokens)
+    return chain.hashes
+
+
+class PrefixChain:
+    """One hash for each whole block of a sequence that grows: equal hashes, equal prefixes. Of 128
+    bits, since what is cached under one is served to whoever asks for it."""
+
+    def __init__(self, block_tokens: int) -> None:
+        self.hashes: list[int] = []
+        self._block_tokens = block_tokens
+        self._rest: list[str] = []
+        self._digest = b""
+
+    def add(self, tokens: Sequence[object]) -> None:
+        """More tokens: words or ids."""
+        words, size = [*self._rest, *map(str, tokens)], self._block_tokens
+        whole = len(words) - len(words) % size
+        for start in range(0, whole, size):
+            block = "\0".join(words[start : start + size]).encode()
+            self._digest = blake2b(self._digest + block, digest_size=16).digest()
+            self.hashes.append(int.from_bytes(self._digest, "big"))
+        self._rest = words[whole:]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from simlora.serving.request import Request
 
-# Residency in GPU memory.
-ABSENT, LOADING, HOT = range(3)
+# Residency in GPU memory. DRAINING: withdrawn, and kept for those in the batch who use it.
+ABSENT, LOADING, HOT, DRAINING = range(4)
 # Residency in host memory.
 NOT_HOSTED, FETCHING, HOSTED = range(3)
 
@@ -35,6 +35,7 @@ class AdapterState:
         "to_gpu",
         "unread",
         "waiting",
+        "withdrawn",
     )
 
     def __init__(self, index: int, parameters: int, nbytes: int, pages: int, pinned: bool) -> None:
@@ -55,6 +56,7 @@ class AdapterState:
         self.ahead = False  # loaded ahead, and nobody has asked for it yet
         self.to_gpu = False  # is to go on to GPU memory although nobody waits for it
         self.staging = False  # on its way from the store to the disk alone
+        self.withdrawn = False  # out of service: nobody may join it
         self.waiting: list[Request] = []  # requests that wait for it to become hot
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from heapq import heapify, heappush
 
 from simlora.scenario.event_checks import corrupt_names
@@ -46,13 +47,15 @@ class AdapterTiers:
         loading = config.loading
         self._retries, self._backoff_s = loading.retries, loading.backoff_s
         # What may fail is read beside the steps, where it can be tried again.
-        self._reads_itself = deployment.scenario.engine.adapter_loading == "blocking" and not (
+        self.reads_itself = deployment.scenario.engine.adapter_loading == "blocking" and not (
             loading.failure_rate or corrupt_names(deployment.scenario)
         )
         self._states: dict[int, AdapterState] = {}
         self.backlog: list[tuple[float, int, AdapterState]] = []
         self.ahead: deque[AdapterState] = deque()
         self.outbox: list[Transfer] = []  # emptied by the driver
+        self.withdraw: Callable[[int], None]  # see Draining, which sets both
+        self.refuse: Callable[[Request], None]  # told who waits for what is withdrawn
         self.stats = TierStats()
         policies = TierPolicies(
             spec,
@@ -118,8 +121,8 @@ class AdapterTiers:
         return state
 
     def is_cold(self, state: AdapterState) -> bool:
-        """Whether the adapter is neither in GPU nor in host memory."""
-        return state.hot == ABSENT and state.host != HOSTED
+        """Whether the adapter, which is in service, is neither in GPU nor in host memory."""
+        return state.hot == ABSENT and state.host != HOSTED and not state.withdrawn
 
     def waiting_requests(self) -> list[Request]:
         """All requests that wait for an adapter."""
@@ -130,10 +133,12 @@ class AdapterTiers:
     def wait_for(self, state: AdapterState, request: Request, key: float, now: float) -> None:
         """`request` waits until the adapter is hot, which is set going if it is not yet."""
         state.waiting.append(request)
-        if len(state.waiting) == 1 and state.hot == ABSENT:
+        if state.withdrawn:
+            self.refuse(request)
+        elif len(state.waiting) == 1 and state.hot == ABSENT:
             if state.host == HOSTED:
                 heappush(self.backlog, (key, state.index, state))
-            elif self._reads_itself and state.host == NOT_HOSTED and self._on_disk(state):
+            elif self.reads_itself and state.host == NOT_HOSTED and self._on_disk(state):
                 state.unread = True
                 self._hosted(state, key, state.last_used_s)
             else:
@@ -180,7 +185,7 @@ class AdapterTiers:
         """Whether there is anything to load to bring an adapter to `goal`, and, below GPU memory,
         room for it."""
         state = self.state(index)
-        if state.hot != ABSENT or state.waiting:
+        if state.hot != ABSENT or state.waiting or state.withdrawn:
             return False
         if goal == TO_GPU:
             return not state.to_gpu
@@ -221,11 +226,16 @@ class AdapterTiers:
         self.book(transfer, now)
         if transfer.goal == TO_DISK:
             state.staging = False
-            self.lower.into_disk(state, now, evict=False)
+            if not state.withdrawn:
+                self.lower.into_disk(state, now, evict=False)
         else:
             self._hosted(state, key, now)
 
     def _hosted(self, state: AdapterState, key: float, now: float) -> None:
+        if state.withdrawn:
+            state.host = NOT_HOSTED
+            self._nobody_came(state)
+            return
         state.host = HOSTED
         # What only fills host memory ahead pushes nobody out of it.
         fills = state.ahead and not state.to_gpu and not state.waiting
@@ -256,8 +266,11 @@ class AdapterTiers:
     def became_hot(self, state: AdapterState, now: float) -> list[Request]:
         """The adapter's weights are in GPU memory. Returns the requests that waited for it."""
         self.hot.loaded(state, now)
-        self.lower.went_up(state)
         state.to_gpu = False
+        if state.withdrawn:
+            self.hot.drain(state, now)
+            return []
+        self.lower.went_up(state)
         waiting, state.waiting = state.waiting, []
         return waiting
 
@@ -280,7 +293,7 @@ class AdapterTiers:
         self.stats.transfers_failed += 1
         if transfer.link == DISK:
             self.lower.damaged_on_disk(state)
-        if transfer.attempt < self._retries:
+        if transfer.attempt < self._retries and not state.withdrawn:
             attempt, wait_s = transfer.attempt + 1, self._backoff_s * 2.0**transfer.attempt
             if transfer.goal == TO_HOST:
                 self._order_fetch(state, now, attempt, wait_s)
@@ -299,6 +312,30 @@ class AdapterTiers:
         self._nobody_came(state)
         waiting, state.waiting = state.waiting, []
         return waiting
+
+    def drop_copies(self, state: AdapterState) -> None:
+        """The adapter's copies in host memory and on the disk are no good any more."""
+        for tier in (self.lower.warm, self.lower.nvme):
+            if state.index in tier:
+                tier.remove(state.index)
+        if state.host == HOSTED:
+            state.host = NOT_HOSTED
+
+    # --- out of service -----------------------------------------------------------------
+
+    def drain(self, state: AdapterState, now: float) -> None:
+        """Take an adapter, for which nobody waits, out of service at a step boundary: it leaves GPU
+        memory with the last request that uses it, and everything below at once."""
+        state.withdrawn = True
+        self.drop_copies(state)
+        if state.hot == ABSENT and state.host == NOT_HOSTED:
+            self._nobody_came(state)
+        self.hot.drain(state, now)
+
+    def undrain(self, state: AdapterState) -> None:
+        """Take an adapter, for which nobody waits, into service again."""
+        state.withdrawn = False
+        self.hot.undrain(state)
 
     def check(self) -> None:
         """Raises AssertionError unless counts, pages and states agree."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from simlora.scenario.schema import HotTier as HotConfig
-from simlora.serving.adapter_state import ABSENT, HOT, LOADING, AdapterState
+from simlora.serving.adapter_state import ABSENT, DRAINING, HOT, LOADING, AdapterState
 from simlora.serving.eviction import EvictionPolicy
 from simlora.serving.hot_size import HotSize
 from simlora.serving.memory import MemoryPlan
@@ -128,6 +128,8 @@ class HotTier:
             state.kept_until_s = now + self._keep_s
         if state.running == 0:
             self._set_idle(state, 1)
+            if state.hot == DRAINING:
+                self.evict(state, now)
 
     def _set_idle(self, state: AdapterState, sign: int) -> None:
         if not state.pinned:
@@ -152,7 +154,7 @@ class HotTier:
         return kept
 
     def evict(self, state: AdapterState, now: float) -> None:
-        """Drop an idle adapter."""
+        """Drop an adapter that nobody uses."""
         if self.watcher is not None:
             self.watcher.evicted(state)
         self._set_idle(state, -1)
@@ -165,7 +167,25 @@ class HotTier:
             self._stats.prefetches_wasted += 1
         self._pool.release(ADAPTER, state.pages)
         self._policy.on_remove(state.index)
-        self._on_evict(state, now)
+        if not state.withdrawn:
+            self._on_evict(state, now)
+
+    def drain(self, state: AdapterState, now: float) -> None:
+        """Drop an adapter that is withdrawn, now or when the last request leaves that uses it; one
+        that is being loaded is dropped by a call when it is there."""
+        if state.hot != HOT:
+            return
+        if state.fresh:
+            self.give_up(state)
+        if state.running:
+            state.hot = DRAINING
+        else:
+            self.evict(state, now)
+
+    def undrain(self, state: AdapterState) -> None:
+        """An adapter that is still in use may be joined again."""
+        if state.hot == DRAINING:
+            state.hot = HOT
 
     def give_up_fresh(self) -> None:
         """Let adapters that were loaded ahead of their requests be evicted."""
@@ -189,3 +209,10 @@ class HotTier:
         assert (sum(s.pages for s in idle), len(idle)) == (self.idle_pages, self._idle_count)
         assert self.count <= self._most and held <= self._most_pages
         assert sum(s.hot == LOADING for s in resident) == self.loading_count
+        for state in self._states.values():
+            assert state.running >= 0
+            assert not state.running or state.hot in (HOT, DRAINING)
+            if state.hot == DRAINING:
+                assert state.running and state.withdrawn
+            if state.withdrawn:
+                assert state.hot != HOT

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from struct import Struct
+from typing import Protocol, runtime_checkable
+
 from simlora.serving.adapter_state import HOT
-from simlora.serving.request import WAITING, Request
+from simlora.serving.request import RUNNING, WAITING, Request
 from simlora.serving.step import StepLog, StepPlan
+
+# Records of a usage log, packed: reading millions of objects again would cost more than the rest.
+WEIGHT = Struct(
+    "<dii"
+)  # seconds, tenant, how much more the tenant weighs in the batch from then on
+USE = Struct("<idd")  # adapter, seconds since when it is hot, seconds of its latest use
+_pack_weight, _pack_use = WEIGHT.pack, USE.pack
+
+
+@runtime_checkable
+class UsageLog(Protocol):
+    """Where it is noted whose the batch is, in the order of time; copies count as well."""
+
+    weights: bytearray  # of WEIGHT
+    uses: bytearray  # of USE
+    loads: list[tuple[int, float]]  # tenant, seconds that the batch stood still for its adapters
 
 
 class PhaseBook:
@@ -14,21 +33,54 @@ class PhaseBook:
     became hot), prefill_s until the first token, decode_s until the last one. preempted_s is what a
     preemption cost: before the first token the time out of the batch; after it, the time until the
     next token, i.e. with the recomputation.
+
+    Where the log is a `UsageLog`, the time of the batch is shared as well. From its admission to
+    the end of its prompt a request weighs the tokens that are computed for it, after that one, the
+    token that a step gives it: where every prompt takes one step, each step's time is shared evenly
+    by its tokens. (A prompt that takes several steps weighs all of its tokens in each.) Noted are
+    changes only, so that runs of steps taken at once book the same as step after step.
     """
 
     def __init__(self, log: StepLog, log_from_s: float) -> None:
         self.adapter_wait_s = 0.0  # summed over requests
         self._log = log
         self._log_from_s = log_from_s  # earlier requests are not in the log, nor are copies
+        self._usage = log if isinstance(log, UsageLog) else _Forgotten()
+        self._weights, self._uses = self._usage.weights, self._usage.uses
+        self._found: Request | None = None  # the latest to join with a cached prefix
+        self._found_s = 0.0
+        self._dropped: Request | None = None  # the latest thrown out before its prompt was done
 
     def admitted(self, request: Request, now: float) -> None:
         """The request comes into the batch, for the first time or again."""
+        if request.prefix_nodes:  # how many tokens they hold is not known here until later
+            self._weigh_found()
+            self._found, self._found_s = request, now
+        else:
+            tokens = request.prompt_tokens + request.emitted_tokens
+            self._weights += _pack_weight(now, request.tenant, tokens)
         if request.preemptions == 0:
             self._book_wait(request, now)
             request.mark_s = now
         elif request.emitted_tokens == 0:
             request.preempted_s += now - request.mark_s
             request.mark_s = now
+
+    def _weigh_found(self) -> None:
+        """The latest to join with a cached prefix weighs what is left, which is known by now."""
+        request = self._found
+        if request is not None:
+            self._weights += _pack_weight(self._found_s, request.tenant, _prompt_weight(request))
+            self._found = None
+
+    def _leaves(self, request: Request, weight: int, now: float) -> None:
+        """The request, which weighed `weight`, is in the batch no more."""
+        if self._found is not None:
+            self._weigh_found()
+        self._weights += _pack_weight(now, request.tenant, -weight)
+        state = request.adapter_state
+        if state is not None:
+            self._uses += _pack_use(state.index, state.hot_since_s, now)
 
     def _book_wait(self, request: Request, now: float) -> None:
         wait_s = 0.0
@@ -42,6 +94,12 @@ class PhaseBook:
 
     def blocking_loads(self, plan: StepPlan, load_s: float) -> None:
         """`load_s` of a step were spent on its loads: the requests they were for have waited."""
+        owners = {
+            request.adapter: request.tenant
+            for request, _ in plan.chunks
+            if request.adapter_state in plan.blocking_loads
+        }
+        self._usage.loads += [(tenant, load_s / len(owners)) for tenant in owners.values()]
         for request, _ in plan.chunks:
             if request.adapter_state in plan.blocking_loads and request.preemptions == 0:
                 self.adapter_wait_s += load_s
@@ -60,8 +118,15 @@ class PhaseBook:
             request.preempted_s += since_s
             if self._logs(request):
                 self._log.gaps.append((request.tier, since_s))
+        if self._found is not None:
+            self._weigh_found()
+        weight = _prompt_weight(request)
         request.emitted_tokens += 1
         request.mark_s = now
+        if request.emitted_tokens == request.output_tokens:
+            self._leaves(request, weight, now)
+            return
+        self._weights += _pack_weight(now, request.tenant, 1 - weight)
 
     def _logs(self, request: Request) -> bool:
         return request.arrival_s >= self._log_from_s and not request.shadow
@@ -73,6 +138,7 @@ class PhaseBook:
 
     def decode_ends(self, request: Request, now: float) -> None:
         """The request finishes or is preempted."""
+        self._leaves(request, 1, now)
         if self._logs(request):
             self._log.decode_ends[request.tier].append(len(self._log.step_s))
         request.decode_s += now - request.mark_s
@@ -88,6 +154,9 @@ class PhaseBook:
     def cut(self, request: Request, now: float) -> None:
         """The run ends before the request."""
         since_s = now - request.mark_s
+        # One that is given up has been thrown out of the batch at this very instant.
+        if request.status == RUNNING and request.mark_s < now and request is not self._dropped:
+            self._leaves(request, 1 if request.finish_step >= 0 else _prompt_weight(request), now)
         if request.status == WAITING and request.preemptions == 0:
             self._book_wait(request, now)
         elif request.status == WAITING:
@@ -102,6 +171,8 @@ class PhaseBook:
 
     def prefill_preempted(self, request: Request, now: float) -> None:
         """The request is thrown out before its prompt is done."""
+        self._leaves(request, _prompt_weight(request), now)
+        self._dropped = request
         if request.emitted_tokens == 0:
             request.prefill_s += now - request.mark_s
             request.mark_s = now
@@ -114,3 +185,18 @@ def book_outside(request: Request, now: float) -> None:
     else:
         request.preempted_s += now - request.mark_s
         request.mark_s = now
+
+
+def _prompt_weight(request: Request) -> int:
+    """Tokens that are computed for a request in the batch before it has its next one."""
+    tokens = request.prompt_tokens + request.emitted_tokens
+    return tokens - request.cached_tokens if request.prefix_nodes else tokens
+
+
+class _Forgotten:
+    """Takes down what nobody asks for."""
+
+    def __init__(self) -> None:
+        self.weights = bytearray()
+        self.uses = bytearray()
+        self.loads: list[tuple[int, float]] = []

@@ -166,7 +166,7 @@ class BatchScheduler:
         """Whether `schedule` might do more than let the decoding sequences go on."""
         if self.scans and self.passed_over != self.shape.passed_over:
             return True  # the steps to come take another time
-        if self.withdrawals.pending or self.leak.pending:
+        if self.withdrawals.due or self.leak.pending:
             return True
         if self.rules is not None and self.rules.wake_at_s(now) <= now:
             return True
@@ -192,7 +192,7 @@ class BatchScheduler:
     def schedule(self, now: float) -> StepPlan | None:
         """Decide the next step, or the run of alike decode steps. None: nothing to do."""
         plan, shape = self.plan, self.shape
-        if self.withdrawals.pending:
+        if self.withdrawals.due:
             self.withdrawals.carry_out(now)
         if self.leak.pending:
             self.leak.take(now)

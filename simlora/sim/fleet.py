@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from simpy import Environment
 
+from simlora.results.decisions import Decisions
+from simlora.results.logged_scheduler import LoggedScheduler
 from simlora.results.recorder import Recorder
 from simlora.results.steplog import StepLog
 from simlora.scenario.deployment import Deployment
@@ -85,8 +87,11 @@ class Fleet:
     """Starts, stops and loses replicas, and knows which may take a request.
 
     `on_idle` is called when a replica has nothing to do, `on_up` with the number of one that has
-    come up, `finished` with each request that ends on one.
+    come up, `finished` with each request that ends on one. `decisions`: what the replicas decide is
+    taken down there, step by step.
     """
+
+    may_come_up = True  # a replica that is not up
 
     def __init__(
         self,
@@ -96,6 +101,7 @@ class Fleet:
         recorder: Recorder,
         timing_of: Callable[[Deployment, int], TimingModel],
         placement: Placement,
+        decisions: Decisions | None = None,
     ) -> None:
         scenario = deployment.scenario
         self.timings: list[TimingModel] = []
@@ -108,6 +114,7 @@ class Fleet:
         self._env = env
         self._finished_requests = recorder.pending
         self._placement = placement
+        self._decisions = decisions
         self._fast_forward = scenario.run.fast_forward
         self._candidates: dict[int, list[BatchScheduler]] = {}  # by id of the choices
         next_use = future_of(deployment, traffic)
@@ -150,6 +157,24 @@ class Fleet:
         """The members of a fleet entry."""
         return [member for member in self.members if member.pool == pool]
 
+    # --- requests -----------------------------------------------------------------------
+
+    def longest(self, number: int) -> int:
+        """The most tokens, prompt and answer together, that a replica takes of a request."""
+        return self.plans[number].max_model_len
+
+    def serves(self, number: int) -> bool:
+        """Whether requests are served by a replica now."""
+        return self.members[number].running
+
+    def submit(self, request: Request, now: float) -> bool:
+        """A request reaches its replica. False: it is turned away there."""
+        return self.members[request.replica].process.submit(request, now)
+
+    def give_up(self, request: Request, reason: str, now: float) -> None:
+        """Nobody waits any more for a request that is on its replica."""
+        self.members[request.replica].process.give_up(request, reason)
+
     # --- who may serve ------------------------------------------------------------------
 
     def candidates(self, tenant: int, adapter: int) -> Sequence[BatchScheduler]:
@@ -173,7 +198,7 @@ class Fleet:
 
     def _bring_up(self, member: Member) -> None:
         member.change(UP, self._env.now)
-        scheduler = BatchScheduler(member.spec, member.log, self._finished_requests, member.number)
+        scheduler = self._scheduler(member)
         scheduler.listener = self._heard
         process = ReplicaProcess(
             self._env,
@@ -187,6 +212,13 @@ class Fleet:
         process.slow_down(member.slowness)
         member.lives.append(process)
         self._candidates.clear()
+
+    def _scheduler(self, member: Member) -> BatchScheduler:
+        spec, log, number = member.spec, member.log, member.number
+        if self._decisions is None:
+            return BatchScheduler(spec, log, self._finished_requests, number)
+        decisions = self._decisions.new_replica(number)
+        return LoggedScheduler(spec, log, self._finished_requests, number, decisions)
 
     def _heard(self, request: Request, scheduler: BatchScheduler) -> None:
         if self.finished is not None:

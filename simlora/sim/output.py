@@ -15,21 +15,13 @@ from simlora.errors import UserError
 from simlora.results import files
 
 _PREFIX = ".unfinished-"
-_RESULT = (
-    files.SUMMARY,
-    files.REQUESTS,
-    files.TENANTS,
-    files.TIMELINE,
-    files.RESOLVED_SCENARIO,
-    files.REPORT,
-)
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
 @contextmanager
 def growing_result(out: Path) -> Iterator[Path]:
     """A directory in `out` for the files of a run; without an error they replace at the end those
-    of an earlier run, whose report goes too.
+    of an earlier run, all of which go.
 
     What runs that were killed have left there is removed; runs that still go on are recognized by
     the lock on their directory.
@@ -40,7 +32,7 @@ def growing_result(out: Path) -> Iterator[Path]:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in _RESULT:
+        for name in files.ALL:
             if (out / name).is_dir():
                 raise UserError(f"{out / name}: is a directory, where the result has a file")
         _remove_leftovers(out)
@@ -89,6 +81,8 @@ def _lock(directory: Path) -> Iterator[bool]:
 def _replace(source: Path, target: Path) -> None:
     """The summary goes first and comes last: without it a directory is no result."""
     (target / files.SUMMARY).unlink(missing_ok=True)
-    (target / files.REPORT).unlink(missing_ok=True)
+    for name in files.ALL:
+        if not (source / name).exists():
+            (target / name).unlink(missing_ok=True)
     for path in sorted(source.iterdir(), key=lambda path: path.name == files.SUMMARY):
         os.replace(path, target / path.name)

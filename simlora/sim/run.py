@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 from simlora import __version__
 from simlora.errors import UserError
 from simlora.results import files
+from simlora.results.decision_file import writing_decisions
+from simlora.results.decisions import Line
 from simlora.results.recorder import Recorder
 from simlora.results.result import Result, scratch_directory
 from simlora.scenario.deployment import Deployment, expand
@@ -60,8 +64,9 @@ def _run(
 ) -> Result:
     warmup_s = deployment.scenario.run.warmup_s
     recorder = Recorder(deployment, directory, warmup_s=warmup_s)
-    simulation = Simulation(deployment, traffic, recorder)
-    interrupted = simulation.run(progress)
+    with _decisions_to(deployment, directory) as log:
+        simulation = Simulation(deployment, traffic, recorder, log=log)
+        interrupted = simulation.run(progress)
     recorder.flush()
     wall_s = time.perf_counter() - started_s
     _write_resolved(deployment, simulation, directory)
@@ -70,6 +75,15 @@ def _run(
     if not interrupted:
         _check_measured(result.summary, warmup_s)
     return result
+
+
+def _decisions_to(
+    deployment: Deployment, directory: Path
+) -> AbstractContextManager[Callable[[list[Line]], None] | None]:
+    """Where decisions are written to, if they are to be."""
+    if not deployment.scenario.run.decisions:
+        return nullcontext()
+    return writing_decisions(directory / files.DECISIONS)
 
 
 def _check_measured(summary: dict[str, Any], warmup_s: float) -> None:

@@ -8,19 +8,16 @@ from collections.abc import Callable, Generator
 from simpy import Environment
 from simpy.events import Event
 
-from simlora.errors import UserError
+from simlora.results.decisions import Decisions, Line
 from simlora.results.recorder import Recorder
 from simlora.scenario.deployment import Deployment
+from simlora.serving.front_door import FrontDoor, Then
 from simlora.serving.memory import MemoryPlan
 from simlora.serving.placement import Placement
 from simlora.serving.request import Request
-from simlora.serving.routing import ROUTING
-from simlora.serving.scheduler import BatchScheduler
-from simlora.serving.versions import Versions
 from simlora.sim.autoscaling import Autoscaling
 from simlora.sim.events import GAUGES, After
 from simlora.sim.fleet import Fleet
-from simlora.sim.front_door import FrontDoor
 from simlora.sim.happenings import Happenings
 from simlora.sim.interrupts import interruptible
 from simlora.sim.prefetching import Prefetching
@@ -28,16 +25,17 @@ from simlora.sim.replica import ReplicaProcess
 from simlora.timing import TimingModel, make_timing
 from simlora.workload.blocks import Traffic
 from simlora.workload.demand import tenant_demand
+from simlora.workload.prefix_blocks import check_prefix_blocks
 from simlora.workload.requests import requests_in, tenant_tiers
 
-Finished = Callable[[Request, BatchScheduler], None]
 Progress = Callable[[float, int], None]  # simulated seconds, requests that have arrived
 
 
 class Simulation:
     """The whole platform for one deployment and its traffic. `run` may be called once.
 
-    `timing_of` gives the timing model of a fleet entry.
+    `timing_of` gives the timing model of a fleet entry. `log` is given every decision, from time to
+    time those made since; then every step is taken by itself.
     """
 
     def __init__(
@@ -46,9 +44,10 @@ class Simulation:
         traffic: Traffic,
         recorder: Recorder,
         timing_of: Callable[[Deployment, int], TimingModel] = make_timing,
+        log: Callable[[list[Line]], None] | None = None,
     ) -> None:
         scenario = deployment.scenario
-        _check_prefix_blocks(deployment, traffic)
+        check_prefix_blocks(scenario, traffic)
         self.env = Environment()
         self.recorder = recorder
         self.arrived = 0
@@ -61,29 +60,39 @@ class Simulation:
             deployment,
             tenant_demand(deployment) if scenario.gateway.placement == "bin_packed" else (),
         )
-        router = ROUTING.make(scenario.gateway.routing)
-        self.fleet = Fleet(self.env, deployment, traffic, recorder, timing_of, self.placement)
+        self._log = log
+        self._decisions: Decisions | None = None
+        if log is not None:
+            names = [adapter.name for adapter in deployment.adapters]
+            replicas = sum(pool.replicas for pool in scenario.fleet)
+            self._decisions = Decisions(names, lambda: self.env.now, replicas)
+        self.fleet = Fleet(
+            self.env, deployment, traffic, recorder, timing_of, self.placement, self._decisions
+        )
         self.fleet.on_idle = self._stop_if_done
-        self.versions = Versions(deployment)
-        self._learn: Finished | None = getattr(router, "finished", None)
-        self.fleet.finished = self._finished if self.versions.active else self._learn
         self._door = FrontDoor(
-            self.env,
             deployment,
             self.fleet,
             self.placement,
-            router,
-            self.versions,
+            self._after,
             recorder.pending,
+            # The replica is not chosen yet, so of several kinds the slowest counts.
+            overhead_s=max(timing.request_overhead_s for timing in self.fleet.timings),
+            watcher=self._decisions,
         )
+        self.versions = self._door.versions
+        if self._door.learns:
+            self.fleet.finished = self._door.finished
         self._door.on_quiet = self._stop_if_done
         self._door.on_wait = self._find_replica
         self._autoscaling = Autoscaling(self.env, deployment, self.fleet, self._door.homeless.count)
-        Happenings(self.env, deployment, self.fleet, self._door.lost)
+        Happenings(self.env, deployment, self.fleet, self._lost)
         self.fleet.on_up = self._came_up
         self._prefetching: Prefetching | None = None
         if scenario.adapters.prefetch.ahead:
-            self._prefetching = Prefetching(self.env, deployment, traffic, self.fleet, router)
+            self._prefetching = Prefetching(
+                self.env, deployment, traffic, self.fleet, self._door.router
+            )
             self._door.on_sent = self._prefetching.requested
 
     @property
@@ -110,7 +119,8 @@ class Simulation:
             self.env.run(until=self._done)
         for replica in self.fleet.busy:
             self.recorder.pending.extend(replica.cut())
-        self.recorder.pending.extend(self._door.cut())
+        self.recorder.pending.extend(self._door.cut(self.env.now))
+        self._hand_over_decisions()
         return interruption.asked
 
     # --- arrivals -----------------------------------------------------------------------
@@ -143,15 +153,17 @@ class Simulation:
 
     def _receive(self, request: Request) -> None:
         """A request arrives now."""
-        if self.versions.active:
-            self.versions.assign(request, request.arrival_s)
         self._door.receive(request, request.arrival_s)
 
-    def _finished(self, request: Request, scheduler: BatchScheduler) -> None:
-        """A request has ended on a replica: tell those who learn from it."""
-        if self._learn is not None:
-            self._learn(request, scheduler)
-        self.versions.finished(request, self.env.now)
+    def _after(self, delay_s: float, then: Then) -> None:
+        """Call back `delay_s` from now."""
+        self.env.timeout(delay_s).callbacks.append(lambda _: then(self.env.now))
+
+    # --- replicas that come and go ------------------------------------------------------
+
+    def _lost(self, requests: list[Request]) -> None:
+        """The replicas of these requests have broken down."""
+        self._door.lost(requests, self.env.now)
 
     def _came_up(self, number: int) -> None:
         """A replica has come up during the run."""
@@ -192,16 +204,11 @@ class Simulation:
             for number in range(len(self.fleet.members)):
                 recorder.sample(env.now, number, *self.fleet.gauges(number))
             self._flush_if_full()
+            self._hand_over_decisions()
             interval_s = recorder.sample_interval_s
             next_s = (int(env.now / interval_s + 1e-6) + 1) * interval_s
             yield After(env, next_s - env.now, GAUGES)
 
-
-def _check_prefix_blocks(deployment: Deployment, traffic: Traffic) -> None:
-    engine = deployment.scenario.engine
-    if engine.prefix_cache.enabled and traffic.prefix_block_tokens % engine.kv_block_tokens:
-        raise UserError(
-            f"engine.kv_block_tokens: {engine.kv_block_tokens} does not divide the "
-            f"{traffic.prefix_block_tokens} tokens that a prefix hash of the workload stands for; "
-            "choose a divisor or disable engine.prefix_cache"
-        )
+    def _hand_over_decisions(self) -> None:
+        if self._log is not None and self._decisions is not None:
+            self._log(self._decisions.drain())

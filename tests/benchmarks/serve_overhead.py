@@ -28,6 +28,7 @@ from simlora.scenario.loading import parse_setting
 from simlora.scenario.schema import Scenario
 from simlora.serve.metrics import Metrics
 from simlora.serve.run import Service, listen, serve
+from simlora.serve.simulated import SimulatedReplica
 from simlora.serving.request import Request
 
 BAR_S = 0.020
@@ -49,11 +50,11 @@ class Noting(Metrics):
     """Takes down when each token is due."""
 
     due: Times
-    service: Service
+    replica: SimulatedReplica
 
     def token(self, request: Request, gap_s: float | None, now: float) -> None:
         super().token(request, gap_s, now)
-        self.due.append((request.index, self.service.clock.real_s(now)))
+        self.due.append((request.index, self.replica.clock.real_s(now)))
 
 
 def serve_noting(scenario: Scenario, folder: Path) -> None:
@@ -62,11 +63,12 @@ def serve_noting(scenario: Scenario, folder: Path) -> None:
     service = Service(scenario, metrics=Noting)
     noting = service.metrics
     assert isinstance(noting, Noting)
-    noting.due, noting.service = due, service
+    assert isinstance(service.replica, SimulatedReplica)
+    noting.due, noting.replica = due, service.replica
     with listen("127.0.0.1", 0) as listener:
         (folder / "port").write_text(str(listener.getsockname()[1]))
         serve(service, listener, grace_s=5.0, note=print)
-    told = {"due": due, "lost_s": service.clock.lost_s, "cpu_s": time.process_time()}
+    told = {"due": due, "lost_s": service.replica.lost_s, "cpu_s": time.process_time()}
     (folder / "due").write_text(json.dumps(told))
 
 

@@ -17,6 +17,7 @@ from kernels.accounts import ADAPTER, KV, PREFIX
 from kernels.lora_stream import LoraModule, PackedAdapter, pack_adapter
 from kernels.pool import DevicePool, NotHeld, OutOfAdapterRows
 from kernels.shapes import MODULES, ModelShape
+from kernels.upload import Uploads
 from simlora.serving import page_pool
 from simlora.serving.page_pool import OutOfPages, PagePool
 
@@ -64,6 +65,39 @@ def read_back(pool: DevicePool, slot: int, pages: int) -> torch.Tensor:
 def test_owners_are_numbered_as_the_scheduler_numbers_them() -> None:
     for name in ("KV", "PREFIX", "ADAPTER"):
         assert getattr(kernels.accounts, name) == getattr(page_pool, name)
+
+
+def test_the_pages_of_an_adapter_are_those_that_its_copy_went_to(device: torch.device) -> None:
+    pool = make_pool(device, pages=256)
+    first, second = make_adapter(rank=1, seed=1), make_adapter(rank=2, seed=2)
+    pool.unload(pool.load(first))
+    slots = [pool.load(second), pool.load(first)]
+    for slot, packed in zip(slots, (second, first), strict=True):
+        pool.wait([slot])
+        held = pool.pages_of(slot)
+        assert (pool.pages[torch.from_numpy(held).long().to(device)].cpu() == packed.pages).all()
+        held[:] = -1  # a copy: the pool's own are as they were
+        assert (pool.pages_of(slot) >= 0).all()
+    pool.check()
+    pool.unload(slots[0])
+    with pytest.raises(NotHeld):
+        pool.pages_of(slots[0])
+
+
+def test_whoever_wants_copies_made_in_another_way_says_by_what() -> None:
+    started: list[int] = []
+
+    class Noted(Uploads):
+        def start(self, slot: int, page_ids: torch.Tensor, packed: PackedAdapter) -> None:
+            started.append(slot)
+            super().start(slot, page_ids, packed)
+
+    pool = make_pool(torch.device("cpu"), pages=256, uploads=Noted)
+    packed = make_adapter(rank=2)
+    slot = pool.load(packed)
+    assert started == [slot]
+    assert (read_back(pool, slot, len(packed.pages)) == packed.pages).all()
+    pool.check()
 
 
 def test_a_kernel_finds_a_and_b_of_a_resident_adapter_through_the_tables(

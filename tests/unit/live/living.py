@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from simlora.live.decisions import DECISIONS, Line, read_decisions
 from simlora.live.embedded import Embedded
 from simlora.live.limits import served_here
 from simlora.live.run import Look, run_live
 from simlora.live.tokens import TokenSource
+from simlora.results.decision_file import read_decisions
+from simlora.results.decisions import Line
+from simlora.results.files import DECISIONS
 from simlora.results.result import Result
 from simlora.scenario.deployment import expand
 from simlora.scenario.schema import Scenario

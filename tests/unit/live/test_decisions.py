@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from simlora.errors import UserError
-from simlora.live.decisions import Line, as_text, first_difference, read_decisions
+from simlora.results.decision_file import as_text, first_difference, read_decisions
+from simlora.results.decisions import Line
 
 
 def line(step: int, decision: str, time_s: float = 0.0, **about: object) -> Line:

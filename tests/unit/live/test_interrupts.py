@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from simlora.live.decisions import DECISIONS
 from simlora.live.driver import Driver
-from simlora.live.records import STEPS, read_rows
+from simlora.live.records import read_rows
 from simlora.live.replay import decisions_of
 from simlora.live.server import Server
 from simlora.results import files
+from simlora.results.files import DECISIONS
 from simlora.results.result import load_result
 from simlora.scenario.deployment import expand
 from tests.simulating import Ask, traffic_of
@@ -65,7 +65,7 @@ def test_the_second_ends_the_run_and_what_is_unfinished_is_told(tmp_path: Path) 
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupted_run_is_replayed_to_its_end_too(times: int, tmp_path: Path) -> None:
     lived = interrupted(tmp_path, times)
-    rows = read_rows(lived.result.directory / STEPS)
+    rows = read_rows(lived.result.directory / files.STEPS)
     again = decisions_of(lived.scenario, rows, traffic_of(expand(lived.scenario), ASKS))
     assert list(again) == lived.decisions
 
@@ -110,7 +110,7 @@ def test_a_signal_ends_the_command_with_130_and_its_files(tmp_path: Path) -> Non
     assert summary["simulation"]["interrupted"] is True
     assert summary["requests"]["completed"] == summary["requests"]["offered"] > 0
     assert load_result(out).summary == summary
-    for name in (DECISIONS, STEPS, files.RESOLVED_SCENARIO):
+    for name in (DECISIONS, files.STEPS, files.RESOLVED_SCENARIO):
         assert (out / name).stat().st_size > 0
     assert "Traceback" not in complaints
 

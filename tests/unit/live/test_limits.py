@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from simlora.errors import UserError
-from simlora.live.limits import check_prefix_blocks, served_here
+from simlora.live.limits import served_here
 from simlora.scenario.deployment import expand
+from simlora.workload.prefix_blocks import check_prefix_blocks
 from tests.simulating import Ask, small_scenario, traffic_of
 
 REFUSED: dict[str, dict[str, Any]] = {

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from simlora.errors import UserError
-from simlora.live.decisions import Line, first_difference
-from simlora.live.records import STEP, STEPS, TRANSFER, Row, read_rows
+from simlora.live.records import STEP, TRANSFER, Row, read_rows
 from simlora.live.replay import decisions_of
+from simlora.results import files
+from simlora.results.decision_file import first_difference
+from simlora.results.decisions import Line
 from simlora.scenario.deployment import expand
 from tests.simulating import Ask, traffic_of
 from tests.unit.live.living import Lived, alone, crowd, live, live_scenario
@@ -19,7 +21,7 @@ ADAPTERS = 5
 
 
 def replayed(lived: Lived, rows: list[Row] | None = None) -> list[Line]:
-    rows = read_rows(lived.result.directory / STEPS) if rows is None else rows
+    rows = read_rows(lived.result.directory / files.STEPS) if rows is None else rows
     traffic = traffic_of(expand(lived.scenario), lived.asks)
     return list(decisions_of(lived.scenario, rows, traffic))
 
@@ -59,7 +61,7 @@ def test_a_replay_in_virtual_time_decides_the_same_line_by_line(crowded: Lived) 
 
 
 def test_a_replay_with_a_load_that_never_ends_parts_from_the_record(crowded: Lived) -> None:
-    rows = read_rows(crowded.result.directory / STEPS)
+    rows = read_rows(crowded.result.directory / files.STEPS)
     lost = next(row for row in rows if row.kind == TRANSFER)
     again = replayed(crowded, [row for row in rows if row is not lost])
     number, _, _ = first_difference(again, crowded.decisions) or (0, None, None)
@@ -67,7 +69,7 @@ def test_a_replay_with_a_load_that_never_ends_parts_from_the_record(crowded: Liv
 
 
 def test_each_step_and_each_transfer_has_its_measured_time(crowded: Lived) -> None:
-    rows = read_rows(crowded.result.directory / STEPS)
+    rows = read_rows(crowded.result.directory / files.STEPS)
     steps = [row for row in rows if row.kind == STEP]
     assert len(steps) == crowded.summary["batch"]["steps"] == len(crowded.decided("step"))
     assert all(row.end_s > row.start_s for row in steps)
@@ -104,7 +106,7 @@ def test_other_engines_say_the_same_too(kind: str, tmp_path: Path) -> None:
     lived = live(scenario, crowd(16, 4, seed=1), tmp_path / "out")
     assert lived.answers == alone(scenario, lived.asks, tmp_path)
     assert replayed(lived) == lived.decisions
-    rows = read_rows(lived.result.directory / STEPS)
+    rows = read_rows(lived.result.directory / files.STEPS)
     blocking = sum(row.load_s > 0 for row in rows if row.kind == STEP)
     beside = sum(row.link == 2 for row in rows if row.kind == TRANSFER)
     loads = lived.summary["adapters"]["loads"]
@@ -148,7 +150,7 @@ def test_what_host_memory_and_disk_evict_is_fetched_from_the_store_again(tmp_pat
     lived = live(scenario, asks, tmp_path / "out")
     assert lived.answers == alone(scenario, asks, tmp_path)
     assert len(lived.decided("fetch_started")) > 3
-    rows = read_rows(lived.result.directory / STEPS)
+    rows = read_rows(lived.result.directory / files.STEPS)
     downloads = [row.end_s - row.start_s for row in rows if row.kind == TRANSFER and row.link == 0]
     assert min(downloads) >= 0.01
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,24 +14,32 @@ from simpy import Environment
 from simpy.events import Event
 
 from simlora.live.server import Server
+from simlora.results import files
+from simlora.results.decision_file import first_difference, read_decisions
+from simlora.results.decisions import Line
 from simlora.results.steplog import StepLog
 from simlora.scenario.deployment import expand
 from simlora.scenario.schema import Scenario
 from simlora.serving.loading import Transfer
 from simlora.serving.request import COMPLETED, Request
+from simlora.sim import simulate
 from simlora.sim.events import BOUNDARY, After
 from simlora.sim.link import Link
+from simlora.sim.simulation import Simulation
+from simlora.workload.blocks import Traffic
 from simlora.workload.requests import requests_of
-from tests.simulating import Ask, run, small_scenario, traffic_of, with_pool
+from simlora.workload.traffic import open_traffic
+from tests.simulating import Ask, Collector, run, small_scenario, traffic_of, with_pool
 
 
 class VirtualTime:
     """Drives a server as the wall clock does, but in virtual time: steps take what the timing model
     says, transfers what the simulation's links say."""
 
-    def __init__(self, scenario: Scenario, asks: Sequence[Ask]) -> None:
+    def __init__(self, scenario: Scenario, traffic: Traffic | Sequence[Ask]) -> None:
         deployment = expand(scenario)
-        traffic = traffic_of(deployment, asks)
+        if not isinstance(traffic, Traffic):
+            traffic = traffic_of(deployment, traffic)
         self.env = Environment()
         self.ended: list[Request] = []
         log = StepLog(len(deployment.tiers))
@@ -126,11 +135,14 @@ STORIES: dict[str, dict[str, Any]] = {
 }
 
 
+def scenario_of(story: str) -> Scenario:
+    scenario = small_scenario().with_overrides(STORIES[story])
+    return with_pool(scenario, 12_000) if story in ("all at once", "few slots") else scenario
+
+
 @pytest.mark.parametrize("story", STORIES)
 def test_every_request_fares_as_in_the_simulation(story: str) -> None:
-    scenario = small_scenario().with_overrides(STORIES[story])
-    if story in ("all at once", "few slots"):
-        scenario = with_pool(scenario, 12_000)
+    scenario = scenario_of(story)
     asks = burst(60)
     simulated = run(scenario, asks)
     served = VirtualTime(scenario, asks)
@@ -156,6 +168,62 @@ def facts(request: Request) -> tuple[Any, ...]:
         request.cached_tokens,
         request.preemptions,
     )
+
+
+def logged(scenario: Scenario, asks: Sequence[Ask]) -> list[Line]:
+    """What the simulation says that it decides."""
+    deployment = expand(scenario)
+    lines: list[Line] = []
+    traffic, collector = traffic_of(deployment, asks), Collector(deployment)
+    Simulation(deployment, traffic, collector, log=lines.extend).run()
+    return lines
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_every_decision_is_that_of_the_simulation_line_by_line(story: str) -> None:
+    scenario, asks = scenario_of(story), burst(60)
+    simulated = logged(scenario, asks)
+    served = VirtualTime(scenario, asks).server.decisions.drain()
+    assert first_difference(simulated, served) is None
+    times_s = [[line["time_s"] for line in log] for log in (simulated, served)]
+    assert times_s[0] == pytest.approx(times_s[1], abs=1e-9)
+    assert sum(line["decision"] == "step" for line in simulated) > 100
+
+
+@pytest.mark.parametrize("fast_forward", [True, False])
+def test_a_simulated_scenario_leaves_the_log_that_the_server_gives(
+    fast_forward: bool, tmp_path: Path
+) -> None:
+    """Of requests as the scenario draws them, written and read again."""
+    scenario = small_scenario(
+        workload={"rate_rps": 20.0, "duration_s": 10.0, "clients": {"retries": 1}},
+        gateway={
+            "rate_limits": {"tenant-0001": {"rps": 3, "burst": 2}},
+            "timeouts_s": {"standard": 2.0},
+        },
+        adapters={"hot": {"max_adapters": 2}},
+        run={"decisions": True, "fast_forward": fast_forward},
+    )
+    simulate(scenario, out=tmp_path)
+    served = VirtualTime(scenario, open_traffic(expand(scenario)))
+    log = list(read_decisions(tmp_path / files.DECISIONS))
+    assert first_difference(log, served.server.decisions.drain()) is None
+    kinds = {line["decision"] for line in log}
+    assert kinds >= {"turned_away", "sent", "admitted", "step", "finished", "adapter_evicted"}
+
+
+def test_what_a_server_spends_on_a_request_is_no_decision_to_hold_it_back() -> None:
+    """Only the simulation lets it wait for that: on a server it passes by itself."""
+    asks = burst(20)
+    fast, slow = (
+        logged(small_scenario(timing={"profile": f"tests.timings:{name}"}), asks)
+        for name in ("ConstantStep", "Outside")
+    )
+    assert "held_back" not in {line["decision"] for line in slow}
+    sent_s = [
+        [line["time_s"] for line in log if line["decision"] == "sent"] for log in (fast, slow)
+    ]
+    assert sent_s[1] == pytest.approx([at_s + 0.03 for at_s in sent_s[0]])
 
 
 def test_the_stories_are_not_all_the_same() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from simlora.cli.main import main
-from simlora.live.decisions import DECISIONS
 from simlora.live.replay import replay
+from simlora.results.files import DECISIONS
+from simlora.results.result import load_result
 from tests.unit.live.living import CONFIG
 
 YAML = """
@@ -85,6 +86,39 @@ def test_two_logs_are_compared_decision_by_decision(
         "first_different_decision"
     ]
     assert (difference["line"], difference["measured"]) == (5, changed)
+
+
+def test_the_simulations_log_is_compared_with_the_live_runs(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Time passes otherwise in the two, so at some line they part; both begin alike."""
+    scenario, logs = str(results / "both.yaml"), []
+    for name in ("simulated", "again"):
+        logs.append(str(tmp_path / name))
+        assert main(["run", scenario, "--set", "run.decisions=true", "--out", logs[-1]]) == 0
+    assert "all decisions are the same" in told(capsys, *logs)
+    figures = json.loads(told(capsys, logs[0], str(results / "live"), "--json"))
+    difference = figures["first_different_decision"]
+    assert difference is None or difference["line"] > 2
+
+
+def test_a_saved_live_result_is_whole(results: Path, tmp_path: Path) -> None:
+    copy = load_result(results / "live").save(tmp_path / "copy")
+    assert {path.name for path in copy.iterdir()} == {
+        path.name for path in (results / "live").iterdir()
+    }
+    assert replay(copy) is None
+
+
+def test_a_simulation_in_a_live_runs_directory_leaves_nothing_of_it(
+    results: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(results / "live", out)
+    assert main(["run", str(results / "both.yaml"), "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == {
+        path.name for path in (results / "simulated").iterdir()
+    }
 
 
 def test_a_result_directory_can_be_replayed_by_itself(results: Path, tmp_path: Path) -> None:

@@ -35,9 +35,21 @@ def test_a_saved_result_loads_equal(saved: Result, tmp_path: Path) -> None:
 
 
 def test_saving_replaces_every_file_of_an_earlier_run(saved: Result, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text("of another run")
+    for name in ("report.html", "decisions.jsonl", "steps.parquet"):
+        (tmp_path / name).write_text("of another run")
     saved.save(tmp_path)
-    assert not (tmp_path / "report.html").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        path.name for path in saved.directory.iterdir()
+    }
+
+
+def test_saving_keeps_what_only_some_runs_write(saved: Result, tmp_path: Path) -> None:
+    place = saved.save(tmp_path / "run")
+    for name in ("report.html", "decisions.jsonl", "steps.parquet"):
+        (place / name).write_text(f"{name} of this run")
+    copy = load_result(place).save(tmp_path / "copy")
+    for path in place.iterdir():
+        assert (copy / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_scratch_directory_lives_as_long_as_its_result() -> None:

@@ -61,17 +61,17 @@ def chat(**changes: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def running(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the service while its clock runs."""
-    pacing = asyncio.create_task(service.clock.run())
+    """A client of the service while its replica runs, which then serves what it has to the end."""
+    serving = asyncio.create_task(service.replica.run())
     transport = httpx.ASGITransport(service.app)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://here/v1/") as client:
             yield client
-        if pacing.done():
-            pacing.result()  # raises what ended it
+        service.replica.stop()
+        await serving
     finally:
-        pacing.cancel()
-        await asyncio.gather(pacing, return_exceptions=True)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
 
 
 def with_client(

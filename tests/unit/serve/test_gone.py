@@ -3,58 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 
 from simlora.serve.run import Service
 from simlora.serving.page_pool import KV
+from tests.unit.serve.calling import Call
 from tests.unit.serve.service import completion, running, scenario, until
 
 NO_CACHE = {"max_model_len": 512, "prefix_cache": {"enabled": False}}
 LONG = completion(max_tokens=400, stream=True)
-
-
-class Call:
-    """A request put to the application directly, whose client can go away."""
-
-    def __init__(self, service: Service, body: dict[str, Any]) -> None:
-        self.sent = b""
-        self._body = json.dumps(body).encode()
-        self._gone = asyncio.Event()
-        self._asked = False
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "path": "/v1/completions",
-            "raw_path": b"/v1/completions",
-            "query_string": b"",
-            "headers": [],
-        }
-        self.task = asyncio.create_task(self._run(service.app, scope))
-
-    async def _run(self, app: Callable[..., Awaitable[None]], scope: dict[str, Any]) -> None:
-        await app(scope, self._receive, self._send)
-
-    async def _receive(self) -> dict[str, Any]:
-        if not self._asked:
-            self._asked = True
-            return {"type": "http.request", "body": self._body, "more_body": False}
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        self.sent += message.get("body", b"")
-
-    async def go(self) -> None:
-        """The client goes away; wait until the application is done with it."""
-        self._gone.set()
-        async with asyncio.timeout(20):
-            await self.task
 
 
 def idle(service: Service) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simlora.serve.run import Service
+from tests.unit.serve.embedding import engine, write_config, write_texts
+from tests.unit.serve.embedding import service as embedded
 from tests.unit.serve.service import chat, completion, scenario
 
 VALUES = st.recursive(
@@ -21,7 +24,7 @@ VALUES = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(max_size=8)
-    | st.sampled_from(["pro-0000", "tiny-llama", "user", "text", 1, 3, 10**30]),
+    | st.sampled_from(["pro-0000", "tiny-llama", "user", "text", 0.5, 1, 3, 300, 10**30]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -43,6 +46,12 @@ FIELDS = st.sampled_from(
         "ignore_eos",
         "user",
         "stop",
+        "temperature",
+        "top_p",
+        "top_k",
+        "seed",
+        "logit_bias",
+        "response_format",
     )
 )
 CHANGES = st.dictionaries(FIELDS, VALUES, max_size=4)
@@ -67,12 +76,12 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 
 class Caller:
-    """Keeps one loop, and the service's clock in it, over all cases."""
+    """Keeps one loop, and the service's replica in it, over all cases."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
         self.loop = asyncio.new_event_loop()
-        self.pacing = self.loop.create_task(service.clock.run())
+        self.serving = self.loop.create_task(service.replica.run())
         transport = httpx.ASGITransport(service.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://here/v1/")
 
@@ -83,18 +92,30 @@ class Caller:
         return response
 
     def close(self) -> None:
-        self.pacing.cancel()
-        self.loop.run_until_complete(asyncio.gather(self.pacing, return_exceptions=True))
+        self.service.replica.stop()
+        self.loop.run_until_complete(asyncio.wait_for(self.serving, 30))
         self.loop.run_until_complete(self.client.aclose())
         self.loop.close()
 
 
-@pytest.fixture(scope="module")
-def caller() -> Iterator[Caller]:
-    caller = Caller(Service(scenario()))
+def real(folder: Path) -> Service:
+    """The same over the real engine."""
+    write_texts(write_config(folder / "tiny-llama"))
+    options = engine(max_model_len=64)
+    return embedded(
+        scenario(model=str(folder / "tiny-llama"), fleet=[{"gpu": "cpu"}], engine=options)
+    )
+
+
+@pytest.fixture(scope="module", params=["simulated", "embedded"])
+def caller(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Caller]:
+    simulated = request.param == "simulated"
+    caller = Caller(Service(scenario()) if simulated else real(tmp_path_factory.mktemp("real")))
     yield caller
-    caller.service.replica.check()
     caller.close()
+    caller.service.replica.check()
 
 
 def sound(response: httpx.Response) -> None:
@@ -114,4 +135,4 @@ def sound(response: httpx.Response) -> None:
 @settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_body_whatever_makes_the_server_fail(caller: Caller, raw: bytes, path: str) -> None:
     sound(caller.post(path, raw))
-    assert not caller.pacing.done()
+    assert not caller.serving.done()

@@ -11,13 +11,13 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from simlora.errors import UserError
 from simlora.live.openai_driver import OpenAIDriver
-from simlora.live.openai_options import IDS, TEXT, Names, ServerOptions
-from simlora.live.openai_prompts import Prompts
+from simlora.live.openai_options import CHAT, IDS, TEXT, Names, ServerOptions
+from simlora.live.openai_prompts import Bodies, Prompts
 from simlora.live.openai_server import prepare
 from simlora.live.openai_stream import Reply, ask
 from simlora.results.steplog import StepLog
@@ -32,6 +32,10 @@ HERE = ServerOptions("http://here")
 def token(text: str = "a", **more: Any) -> str:
     choice = {"text": text, "finish_reason": None} | more
     return f"data: {json.dumps({'choices': [choice]})}\n\n"
+
+
+def told(**content: Any) -> str:
+    return f"data: {json.dumps(content)}\n\n"
 
 
 def stream(*parts: str | bytes) -> Response:
@@ -55,7 +59,7 @@ def reply_of(response: Response) -> Reply:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://here/v1/") as client:
             reply = Reply()
-            await ask(client, {}, reply)
+            await ask(client, "completions", {}, reply)
             return reply
 
     return asyncio.run(run())
@@ -77,6 +81,37 @@ def test_events_may_be_cut_anywhere_and_lines_end_in_either_way() -> None:
     assert (reply.reason, reply.tokens) == ("", 2)
 
 
+def delta(content: str | None = None, **more: Any) -> str:
+    fields = {name: more.pop(name) for name in tuple(more) if name != "finish_reason"}
+    choice = {"delta": {"content": content} | fields, "finish_reason": None} | more
+    return told(choices=[choice], usage=None)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "tokens"),
+    [
+        ([delta("", role="assistant"), delta("a"), delta("", finish_reason="stop")], 1),  # vLLM
+        ([delta(role="assistant"), delta("a"), delta(finish_reason="length")], 1),
+        ([delta("a", role="assistant"), delta("", role="assistant"), delta("b")], 3),  # TGI
+        ([delta("", role="assistant"), delta("a"), delta(""), delta("b", finish_reason="stop")], 3),
+        ([delta(role="assistant"), delta(reasoning_content="hm"), delta("a", role=None)], 2),
+        ([delta(tool_calls=[{"index": 0, "function": {"arguments": "{"}}]), delta()], 1),
+    ],
+)
+def test_of_a_chat_what_says_who_speaks_or_why_it_ends_is_no_token(
+    chunks: list[str], tokens: int
+) -> None:
+    reply = reply_of(stream(*chunks, "data: [DONE]\n\n"))
+    assert (reply.reason, len(reply.token_s)) == ("", tokens)
+
+
+def test_counts_that_are_none_are_left_alone() -> None:
+    for count in (-1, 10**30, True, "4", 2.5, None):
+        usage = told(usage={"prompt_tokens": count, "completion_tokens": count})
+        reply = reply_of(stream(token(), usage, "data: [DONE]\n\n"))
+        assert (reply.prompt_tokens, reply.tokens, reply.cached_tokens) == (-1, 1, -1)
+
+
 @pytest.mark.parametrize(
     ("response", "reason", "tokens"),
     [
@@ -85,6 +120,18 @@ def test_events_may_be_cut_anywhere_and_lines_end_in_either_way() -> None:
         (stream(token(), "data: 3\n\n", "data: [DONE]\n\n"), "broken_off", 1),
         (stream(token(), 'data: {"error":{"code":"oom"}}\n\n', "data: [DONE]\n\n"), "oom", 1),
         (stream('data: {"error":"bad"}\n\n', "data: [DONE]\n\n"), "error", 0),
+        (stream(token(), told(error={"type": "NotFoundError", "code": 404})), "NotFoundError", 1),
+        (stream(token(), told(object="error", type="BadRequestError")), "BadRequestError", 1),
+        (stream(told(error="worn out", error_type="generation")), "generation", 0),
+        (stream(token(), "event: error\n" + told(message="x")), "error", 1),
+        (stream(told(error={"code": "long" * 99})), "error", 0),
+        (stream(token("", finish_reason="abort"), "data: [DONE]\n\n"), "abort", 0),
+        (stream(token(), told(choices=None), told(usage=[])), "broken_off", 1),
+        (stream("data: " + "[" * 100_000 + "\n\n"), "broken_off", 0),
+        (stream(b"data: \xff\n\n"), "broken_off", 0),
+        (stream(), "broken_off", 0),
+        (JSONResponse({"choices": [{"text": "all at once"}]}), "not_streamed", 0),
+        (PlainTextResponse("[" * 100_000, 500), "http_500", 0),
         (PlainTextResponse("oh", 500), "http_500", 0),
         (PlainTextResponse("oh", 429), "rate_limit", 0),
         (PlainTextResponse('{"error":[]}', 503), "overloaded", 0),
@@ -103,6 +150,8 @@ def test_an_answer_that_is_none_has_a_reason(response: Response, reason: str, to
         ({"retry-after": "3"}, 3.0),
         ({"retry-after": "3", "retry-after-ms": "2500"}, 2.5),
         ({"retry-after": "Wed, 21 Oct 2037 07:28:00 GMT"}, -1.0),
+        ({"retry-after": "inf"}, -1.0),
+        ({"retry-after-ms": "nan", "retry-after": "-4"}, 0.0),
         ({}, -1.0),
     ],
 )
@@ -121,9 +170,10 @@ def put(app: Starlette, asks: list[float], **changes: Any) -> tuple[OpenAIDriver
         async with httpx.AsyncClient(
             transport=transport, base_url="http://here/v1/", timeout=None
         ) as client:
-            prompts = Prompts(IDS, 1000, 0, 16)
+            prompts = Prompts(1000, 0, 16, as_text=False)
+            bodies = Bodies(HERE, Names(deployment, HERE), prompts)
             driver = OpenAIDriver(
-                deployment, HERE, [client], prompts, log, ended, lambda at_s: at_s + 0.5
+                deployment, HERE, [client], bodies, log, ended, lambda at_s: at_s + 0.5
             )
             requests = (Request(n, at_s, 0, 0, 0, 4, 2) for n, at_s in enumerate(asks))
             assert await driver.run(requests, None) == []
@@ -193,9 +243,32 @@ def test_an_answer_without_tokens_is_a_failure() -> None:
     assert (request.status, request.reason) == (FAILED, "no_tokens")
 
 
+def test_tokens_that_come_several_a_chunk_are_told_of() -> None:
+    async def gathering(_: HttpRequest) -> Response:
+        usage = told(choices=[], usage={"prompt_tokens": 4, "completion_tokens": 6})
+        return stream(token("a b c"), token("d e"), usage, "data: [DONE]\n\n")
+
+    driver, (request,) = put(serving(gathering), [0.0])
+    assert (request.status, request.output_tokens) == (COMPLETED, 6)
+    assert (driver.told_otherwise, driver.at_once) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"endpoint": CHAT, "prompts": IDS}, "--prompts ids: goes with --endpoint completions"),
+        ({"endpoint": "talk"}, "--endpoint: is 'talk', allowed are completions, chat"),
+        ({"silence_s": float("nan")}, "--timeout: is nan, must be more than 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        ServerOptions("http://x", **options)
+
+
 @pytest.mark.parametrize("form", [IDS, TEXT])
 def test_prompts_have_the_asked_length_and_shared_prefixes(form: str) -> None:
-    prompts = Prompts(form, 128_000, seed=1, block_tokens=16)
+    prompts = Prompts(128_000, seed=1, block_tokens=16, as_text=form == TEXT)
     first, second = (
         prompts.prompt(Request(n, 0.0, 0, 0, 0, 50, 5, prefix_hashes=[7, 8 + n])) for n in (0, 1)
     )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 import numpy as np
 import pytest
 
 from simlora.scenario.deployment import expand
+from simlora.scenario.schema import Scenario
 from simlora.serve.answer import Answer
+from simlora.serve.bodies import Asked
 from simlora.serve.clock import MOST_LATE_S, PacedClock
 from simlora.serve.limits import one_replica
+from simlora.serve.metrics import Metrics
 from simlora.serve.run import Service
+from simlora.serve.simulated import SimulatedReplica
 from simlora.serving.request import COMPLETED
 from tests.simulating import Ask, run
 from tests.unit.serve.service import completion, post, scenario
@@ -33,6 +38,12 @@ class Hand:
 
     def __call__(self) -> float:
         return self.at_s
+
+
+def paced(asked: Scenario, hand: Hand) -> SimulatedReplica:
+    """A replica whose clock is moved by hand."""
+    deployment = expand(asked)
+    return SimulatedReplica(deployment, Metrics(deployment), PacedClock(hand))
 
 
 def test_whoever_is_late_is_told_when_it_should_have_been() -> None:
@@ -95,12 +106,12 @@ def test_everything_happens_when_it_does_in_the_simulation(changes: dict[str, ob
     asked = scenario(**changes)
     random = np.random.default_rng(3)
     hand = Hand()
-    service = Service(asked, clock=PacedClock(hand))
-    replica, answers, asks = service.replica, list[Answer](), list[Ask]()
+    replica = paced(asked, hand)
+    answers, asks = list[Answer](), list[Ask]()
     for arrival_s in np.sort(random.uniform(0, 1.5, 60)).tolist():
         while hand.at_s - 100.0 + 0.07 < arrival_s:
             hand.at_s += 0.07
-            service.clock.catch_up()
+            replica.clock.catch_up()
         hand.at_s = 100.0 + arrival_s
         adapter = int(random.integers(-1, 4))
         ask = Ask(
@@ -112,10 +123,11 @@ def test_everything_happens_when_it_does_in_the_simulation(changes: dict[str, ob
         asks.append(ask)
         tenant = expand(asked).adapters[adapter].tenant if adapter >= 0 else 0
         prompt = [f"{len(asks)}"] * ask.prompt_tokens  # nobody's prefix is another's
-        answers.append(replica.ask(tenant, adapter, prompt, ask.output_tokens, True))
+        whole = Asked("any", most=ask.output_tokens, whole=True)
+        answers.append(replica.ask(tenant, adapter, prompt, ask.output_tokens, whole))
     while replica.answers:
         hand.at_s += 0.07
-        service.clock.catch_up()
+        replica.clock.catch_up()
     replica.check()
     simulated = run(asked, asks).requests
     served = [answer.request for answer in answers]
@@ -131,14 +143,14 @@ def test_everything_happens_when_it_does_in_the_simulation(changes: dict[str, ob
 
 def test_a_request_overhead_is_spent_before_the_engine() -> None:
     hand = Hand()
-    service = Service(scenario(), clock=PacedClock(hand))
-    service.replica.server.timing.request_overhead_s = 0.02
-    ask = partial(service.replica.ask, 0, -1, ["a"] * 5, 3, True)
+    replica = paced(scenario(), hand)
+    replica.server.timing.request_overhead_s = 0.02
+    ask = partial(replica.ask, 0, -1, ["a"] * 5, 3, Asked("any", most=3, whole=True))
     gone, stays = ask(), ask()
-    service.replica.give_up(gone, "disconnected")
-    while service.replica.answers:
+    replica.give_up(gone, "disconnected")
+    while replica.answers:
         hand.at_s += 0.01
-        service.clock.catch_up()
+        replica.clock.catch_up()
     assert gone.request.reason == "disconnected"
     assert gone.emitted == 0
     assert stays.request.queue_s == pytest.approx(0.02)
@@ -159,3 +171,23 @@ def test_a_fleet_is_served_by_one_replica_of_its_first_pool_and_others_are_unava
     ]
     assert [answer.status_code for answer in answers] == [200, 503]
     assert answers[1].json()["error"]["code"] == "unavailable"
+
+
+def test_a_clock_that_is_stopped_before_it_has_begun_does_not_run() -> None:
+    """And may run again."""
+    clock = PacedClock()
+    told: list[float] = []
+
+    def tick(now: float) -> None:
+        told.append(now)
+        clock.stop()
+
+    async def run() -> None:
+        clock.at(0.0, tick)
+        clock.stop()
+        await clock.run()
+        assert not told
+        await clock.run()
+
+    asyncio.run(run())
+    assert told == [0.0]

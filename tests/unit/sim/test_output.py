@@ -62,6 +62,23 @@ def test_a_failed_run_leaves_an_earlier_result_alone(tmp_path: Path) -> None:
     assert (tmp_path / files.SUMMARY).read_bytes() == before
 
 
+def test_a_run_leaves_no_file_of_an_earlier_run_of_another_kind(tmp_path: Path) -> None:
+    """A live run's, say; what is nobody's result stays."""
+    for name in files.ALL:
+        (tmp_path / name).write_text("of a live run")
+    (tmp_path / "notes.txt").write_text("mine")
+    simulate(SHORT, out=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        files.SUMMARY,
+        files.REQUESTS,
+        files.TENANTS,
+        files.TIMELINE,
+        files.RESOLVED_SCENARIO,
+        "notes.txt",
+    }
+    assert simlora.load_result(tmp_path).summary["name"] == SHORT.name
+
+
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write results there"), growing_result(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
