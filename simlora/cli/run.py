@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from simlora.cli.errors import INTERRUPTED
+from simlora.cli.progress import simulating
 from simlora.errors import UserError
 from simlora.scenario.loading import load_scenario, parse_setting, with_place
-from simlora.scenario.schema import Scenario
-from simlora.scenario.traffic import DEFAULT_DURATION_S
-
-ProgressCallback = Callable[[float, int], None]
 
 
 @click.command()
@@ -54,7 +48,7 @@ def run(
 
     from simlora.sim import simulate
 
-    with _progress(loaded) as progress:
+    with simulating(loaded) as progress:
         try:
             result = simulate(loaded, out=directory, progress=progress)
         except UserError as error:
@@ -86,32 +80,3 @@ def _print(summary: dict[str, Any], as_json: bool) -> None:
     from simlora.cli.tables import summary_table
 
     Console().print(summary_table(summary))
-
-
-@contextmanager
-def _progress(scenario: Scenario) -> Iterator[ProgressCallback | None]:
-    """A bar over simulated time on stderr; nothing at all where stderr is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        workload = scenario.workload
-        total_s = workload.duration_s
-        if total_s is None and workload.trace is None and workload.max_requests is None:
-            total_s = DEFAULT_DURATION_S
-        task = bar.add_task(scenario.name, total=total_s, state="")
-
-        def update(time_s: float, finished: int) -> None:
-            state = f"{finished:,} requests, {time_s:,.0f} s simulated"
-            bar.update(task, completed=time_s, state=state)
-
-        yield update

@@ -13,7 +13,7 @@ _USE = np.dtype([("adapter", "<i4"), ("since_s", "<f8"), ("until_s", "<f8")])
 
 
 class BatchTime:
-    """Adds up what one place in the fleet took down (see `simlora.serving.phases.UsageLog`); all
+    """Adds up what one place in the fleet took down (see `simlora.serving.step.StepLog`); all
     replicas that are there one after another go into the same.
 
     `busy_s`: seconds of batches by tenant; they add up to the time in which anything was in a

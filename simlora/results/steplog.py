@@ -19,7 +19,7 @@ class StepLog:
     that a preemption made goes to `gaps` as `(tier, seconds)`. Requests that arrived in the warm-up
     are left out of all of it.
 
-    `weights`, `uses` and `loads` are those of `simlora.serving.phases.UsageLog`, of all requests;
+    `weights`, `uses` and `loads` are of all requests;
     `batch_time` is what they come to.
     """
 

@@ -2,7 +2,7 @@
 
 A default is 0 or null where nobody but the user knows the figure. The others come from an industry
 guide to multi-tenant LoRA serving (2026; "the guide" below), from a paper, or from a law, and say
-which.
+which; those that only say what to look at (months, room for KV cache) are choices.
 """
 
 from __future__ import annotations

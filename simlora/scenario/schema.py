@@ -135,8 +135,8 @@ class Sla(Strict):
 class Tier(Strict):
     """An SLA tier: its promised bounds are judged. `weight` divides the service under `wfq`, `drr`
     and `vtc`, and ranks tiers under `priority`, with `order: priority` and `victim: lowest_tier`,
-    and in evictions by policies that look at it. `price_usd_month` (of one tenant) is only carried
-    into the result: nothing is billed by it."""
+    and in evictions by policies that look at it. `price_usd_month` is what one tenant pays:
+    `simlora cost` holds it against what the tenant costs."""
 
     weight: PositiveFloat = 1.0
     sla: Sla = Sla()

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import Protocol, runtime_checkable
 
 from simlora.serving.adapter_state import HOT
 from simlora.serving.request import RUNNING, WAITING, Request
 from simlora.serving.step import StepLog, StepPlan
 
 # Records of a usage log, packed: reading millions of objects again would cost more than the rest.
-WEIGHT = Struct(
-    "<dii"
-)  # seconds, tenant, how much more the tenant weighs in the batch from then on
+WEIGHT = Struct("<dii")  # seconds, tenant, how much more it weighs in the batch from then on
 USE = Struct("<idd")  # adapter, seconds since when it is hot, seconds of its latest use
 _pack_weight, _pack_use = WEIGHT.pack, USE.pack
-
-
-@runtime_checkable
-class UsageLog(Protocol):
-    """Where it is noted whose the batch is, in the order of time; copies count as well."""
-
-    weights: bytearray  # of WEIGHT
-    uses: bytearray  # of USE
-    loads: list[tuple[int, float]]  # tenant, seconds that the batch stood still for its adapters
 
 
 class PhaseBook:
@@ -34,19 +22,19 @@ class PhaseBook:
     preemption cost: before the first token the time out of the batch; after it, the time until the
     next token, i.e. with the recomputation.
 
-    Where the log is a `UsageLog`, the time of the batch is shared as well. From its admission to
-    the end of its prompt a request weighs the tokens that are computed for it, after that one, the
-    token that a step gives it: where every prompt takes one step, each step's time is shared evenly
-    by its tokens. (A prompt that takes several steps weighs all of its tokens in each.) Noted are
-    changes only, so that runs of steps taken at once book the same as step after step.
+    The time of the batch is shared as well. From its admission to the end of its prompt a request
+    weighs the tokens that are computed for it, after that one, the token that a step gives it:
+    where every prompt takes one step, each step's time is shared evenly by its tokens. (A prompt
+    that takes several steps weighs all of its tokens in each, which may move a few per cent of the
+    time to another tenant, but loses none.) Noted are changes only, so that runs of steps taken at
+    once book the same as step after step.
     """
 
     def __init__(self, log: StepLog, log_from_s: float) -> None:
         self.adapter_wait_s = 0.0  # summed over requests
         self._log = log
         self._log_from_s = log_from_s  # earlier requests are not in the log, nor are copies
-        self._usage = log if isinstance(log, UsageLog) else _Forgotten()
-        self._weights, self._uses = self._usage.weights, self._usage.uses
+        self._weights, self._uses = log.weights, log.uses
         self._found: Request | None = None  # the latest to join with a cached prefix
         self._found_s = 0.0
         self._dropped: Request | None = None  # the latest thrown out before its prompt was done
@@ -99,7 +87,7 @@ class PhaseBook:
             for request, _ in plan.chunks
             if request.adapter_state in plan.blocking_loads
         }
-        self._usage.loads += [(tenant, load_s / len(owners)) for tenant in owners.values()]
+        self._log.loads += [(tenant, load_s / len(owners)) for tenant in owners.values()]
         for request, _ in plan.chunks:
             if request.adapter_state in plan.blocking_loads and request.preemptions == 0:
                 self.adapter_wait_s += load_s
@@ -191,12 +179,3 @@ def _prompt_weight(request: Request) -> int:
     """Tokens that are computed for a request in the batch before it has its next one."""
     tokens = request.prompt_tokens + request.emitted_tokens
     return tokens - request.cached_tokens if request.prefix_nodes else tokens
-
-
-class _Forgotten:
-    """Takes down what nobody asks for."""
-
-    def __init__(self) -> None:
-        self.weights = bytearray()
-        self.uses = bytearray()
-        self.loads: list[tuple[int, float]] = []

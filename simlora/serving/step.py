@@ -11,13 +11,17 @@ from simlora.serving.request import Request
 
 
 class StepLog(Protocol):
-    """Where a scheduler notes its steps, for the distribution of inter-token latencies."""
+    """Where a scheduler notes its steps, for the distribution of inter-token latencies, and whose
+    the batch is, for bills: changes in the order of time, copies count as well."""
 
     step_s: list[float]  # mean duration of a step, one entry per `complete`
     steps: list[int]  # decode steps that entry stands for
     decode_starts: list[list[int]]  # per tier: entry with which a request began to decode
     decode_ends: list[list[int]]  # per tier: entry before which a request had ended
     gaps: list[tuple[int, float]]  # (tier, seconds) between two tokens around a preemption
+    weights: bytearray  # of records `phases.WEIGHT`
+    uses: bytearray  # of records `phases.USE`
+    loads: list[tuple[int, float]]  # tenant, seconds that the batch stood still for its adapters
 
 
 @dataclass(slots=True)

@@ -1,0 +1,1 @@
+"""What it costs: the bill divided, the whole month, alternatives and the life of adapters."""
