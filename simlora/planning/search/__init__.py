@@ -1,0 +1,1 @@
+"""The search for the cheapest fleet: a space of configurations, bounds on it, and trials of it."""
