@@ -16,8 +16,11 @@ from simlora.cli.errors import exit_code
 _COMMANDS = {
     "run": "Simulate a scenario, print a summary and write a result directory.",
     "compare": "Compare scenarios on the same requests, and tell which differences are real.",
+    "sweep": "Run every point of a grid or a list, on this machine or a cluster.",
+    "plan": "Find the cheapest fleet that keeps every promise, or the load that one holds.",
     "harm": "Tell which tenants one tenant hurts: simulate with and without its requests.",
     "isolation": "Tell what sharing prefix caches leaks, and what isolating them costs.",
+    "cost": "Tell what each tenant costs, earns, and would cost otherwise.",
     "trace": "Make, import and look at traces.",
     "calibrate": "Fit a timing profile to measurements of a server.",
     "live": "Serve a scenario in real time on a real engine.",

@@ -33,8 +33,8 @@ class BatchTime:
 
     def add(
         self,
-        weights: bytes | bytearray,
-        uses: bytes | bytearray,
+        weights: bytes,
+        uses: bytes,
         loads: Sequence[tuple[int, float]],
     ) -> None:
         """What has been taken down since the last call."""

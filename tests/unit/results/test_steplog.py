@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 from simlora.results.steplog import StepLog
+from simlora.serving.phases import USE, WEIGHT
 
 
 def drained(log: StepLog) -> list[list[tuple[float, float]]]:
@@ -49,3 +52,18 @@ def test_a_gap_made_by_a_preemption_is_one_token() -> None:
     log.gaps.append((1, 2.5))
     assert drained(log) == [[], [(2.5, 1)]]
     assert log.gaps == []
+
+
+def test_a_profiler_that_holds_frames_is_not_in_the_way() -> None:
+    """As the one in dask's workers, which samples all the time."""
+    log = StepLog(tiers=1)
+    log.weights += WEIGHT.pack(0.0, 0, 1) + WEIGHT.pack(1.0, 0, -1)
+    log.uses += USE.pack(0, 0.0, 1.0)
+    held: list[object] = []
+    sys.setprofile(lambda frame, *_: held.append(dict(frame.f_locals)))
+    try:
+        log.drain()
+    finally:
+        sys.setprofile(None)
+    assert log.batch_time.busy_s == {0: 1.0}
+    assert not log.weights and not log.uses

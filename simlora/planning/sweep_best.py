@@ -1,0 +1,105 @@
+"""Which point of a sweep is best at a figure, among those that keep to bounds."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from simlora.errors import UserError
+from simlora.planning.sweep_work import OK
+from simlora.scenario.problems import did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_HIGHEST, _LOWEST = ":max", ":min"
+_COMPARED: dict[str, Callable[[Any, Any], Any]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A figure, `>=`, `<=`, `>` or `<`, and a number."""
+
+    figure: str
+    sign: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The settings at which a figure's mean over replications is best; no `value` if there is
+    none."""
+
+    figure: str
+    highest: bool
+    value: float | None
+    settings: Mapping[str, Any]
+
+
+def parse_bound(text: str) -> Bound:
+    """A `figure>=value` text. Raises UserError.
+
+    >>> parse_bound("tiers.gold.sla_attainment>=0.99")
+    Bound(figure='tiers.gold.sla_attainment', sign='>=', value=0.99)
+    """
+    parts = re.fullmatch(r"\s*([^<>=]+?)\s*(>=|<=|>|<)\s*(\S+)\s*", text)
+    try:
+        if parts is not None:
+            return Bound(parts[1], parts[2], float(parts[3]))
+    except ValueError:
+        pass
+    raise UserError(
+        "--where takes figure>=value (or <=, > or <), for example "
+        f"tiers.gold.sla_attainment>=0.99, not {text!r}"
+    )
+
+
+def best_points(
+    table: pd.DataFrame, keys: Sequence[str], asked: Sequence[str], bounds: Sequence[Bound] = ()
+) -> list[Best]:
+    """For each figure asked for (`cost.fleet_usd`, or with `:max` where the highest is best) the
+    point whose mean over replications is best, the first of several.
+
+    A point counts if all of its replications went well and it keeps to the bounds, on average too.
+    Raises UserError for a figure that the table has not.
+    """
+    figures = [text.removesuffix(_HIGHEST).removesuffix(_LOWEST) for text in asked]
+    numbers = table.select_dtypes("number")
+    for figure in [*figures, *(bound.figure for bound in bounds)]:
+        if figure not in numbers:
+            raise UserError(f'no figure "{figure}": {did_you_mean(figure, list(numbers))}')
+    by_point = table.groupby("point")
+    means = by_point[list(dict.fromkeys([*figures, *(b.figure for b in bounds)]))].mean()
+    fits = by_point["status"].agg(lambda status: (status == OK).all())
+    for bound in bounds:
+        fits &= _COMPARED[bound.sign](means[bound.figure], bound.value)
+    first_rows = by_point.first()
+    told = (*keys, *(["scenario"] if table["scenario"].nunique() > 1 else []))
+    found = []
+    for text, figure in zip(asked, figures, strict=True):
+        highest = text.endswith(_HIGHEST)
+        values = means.loc[fits, figure].dropna()
+        if values.empty:
+            found.append(Best(figure, highest, None, {}))
+            continue
+        point = values.idxmax() if highest else values.idxmin()
+        settings = {key: _plain(first_rows.loc[point, key]) for key in told}
+        found.append(Best(figure, highest, float(values[point]), settings))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A cell as a plain Python value; None where there is none."""
+    import pandas as pd
+
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
