@@ -1,4 +1,5 @@
 # make run    set up what the simulator needs and simulate the quickstart
+# make app    the dashboard, in the browser
 # make test   lint, type-check, check the layering and run the tests
 # make bench  how many requests a second are simulated, and where the time goes
 # make gpu    on a machine with a GPU: test and measure the kernels, calibrate (docs/hardware.md)
@@ -10,14 +11,18 @@ PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c constrain
 
 # An install is as new as its stamp, so that a second `make run` calls no pip.
 BASE := $(VENV)/.simlora-base
+APP := $(VENV)/.simlora-app
 DEV := $(VENV)/.simlora-dev
+
+# Processes that share the tests, a file to each at a time.
+TEST_JOBS ?= auto
 
 # Where there is a GPU, torch is usually there too: no environment of our own.
 GPU_PYTHON ?= python3
 GPU_MODEL ?= llama-3.1-8b
 GPU_OUT ?= runs/gpu
 
-.PHONY: setup run test lint bench gpu
+.PHONY: setup run app test browser lint bench gpu
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -26,8 +31,23 @@ setup: $(BASE)
 run: $(BASE)
 	@$(PY) -m simlora run scenarios/quickstart.yaml
 
-test: $(DEV) lint
-	@$(PY) -m pytest
+app: $(APP)
+	@$(PY) -m streamlit run app.py --server.address=127.0.0.1 --browser.gatherUsageStats=false \
+		--client.toolbarMode=minimal --client.showErrorDetails=none
+
+test: $(DEV) lint browser
+	@$(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
+
+# The tests of the dashboard are made in a real browser; without one they are skipped, and say so.
+browser:
+	@command -v chromium >/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing chromium for the tests of the dashboard"; \
+			{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1 \
+				|| echo "chromium cannot be installed, so the tests of the dashboard are skipped"; \
+		else \
+			echo "there is no chromium, so the tests of the dashboard are skipped (Debian's package is called chromium)"; \
+		fi; }
 
 lint: $(DEV)
 	@$(PY) -m ruff check
@@ -59,7 +79,12 @@ $(BASE): pyproject.toml constraints.txt | $(PY)
 	@$(PIP_INSTALL) -e .
 	@touch $@
 
+$(APP): pyproject.toml constraints.txt | $(PY)
+	@echo "installing simlora and its dashboard into $(VENV)"
+	@$(PIP_INSTALL) -e '.[dashboard]'
+	@touch $(BASE) $@
+
 $(DEV): pyproject.toml constraints.txt | $(PY)
 	@echo "installing simlora and its development tools into $(VENV)"
 	@$(PIP_INSTALL) -e '.[dev]'
-	@touch $(BASE) $@
+	@touch $(BASE) $(APP) $@

@@ -1,0 +1,261 @@
+"""The five panels that an operator watches, for one run or several: p99 by adapter, cold loads,
+GPU memory by adapter, promises by tenant and cost by tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from simlora.dashboard.charts import (
+    GB,
+    PERCENT,
+    SECONDS,
+    USD,
+    axis,
+    coloured,
+    nothing,
+    panel,
+    table_px,
+)
+from simlora.dashboard.kpis import KPIS
+from simlora.dashboard.run_charts import memory_over_time, over_time
+from simlora.dashboard.run_figures import RunFigures
+from simlora.dashboard.verdict import escaped, show_words
+from simlora.report.fleet_words import fleet_words
+from simlora.report.words import duration, share, size, usd
+
+_MOST_BARS = 12
+
+Runs = Mapping[str, RunFigures]
+
+
+def draw(runs: Runs) -> None:
+    """The key figures side by side, the panels, and what limits each run."""
+    _key_figures(runs)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        _p99_by_adapter(runs)
+        _memory_by_adapter(runs)
+        _cost_by_tenant(runs)
+    with right:
+        over_time(
+            runs,
+            "cold_per_s",
+            "Cold-load rate",
+            "Requests per second whose adapter was not in GPU memory when they came, so that it "
+            "had to be loaded; requests for the same adapter share a load.",
+            "cold lookups/s",
+        )
+        _sla_by_tenant(runs)
+        for name, figures in runs.items():
+            of = f": {name}" if len(runs) > 1 else ""
+            memory_over_time(figures, f"GPU memory by owner{of}")
+    for name, figures in runs.items():
+        st.markdown(escaped(f"{name}: {fleet_words(figures.summary['simulation'])}"))
+        show_words(figures)
+
+
+def _key_figures(runs: Runs) -> None:
+    rows = [
+        {
+            "figure": kpi.label,
+            **{name: kpi.told(kpi.of(figures.summary)) for name, figures in runs.items()},
+            "what it is": kpi.help,
+        }
+        for kpi in KPIS
+    ]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        width="stretch",
+        height=table_px(len(rows)),
+        column_config={
+            "figure": st.column_config.TextColumn(pinned=True, width=130, help="With its unit."),
+            **{
+                name: st.column_config.TextColumn(width=120, help=f"Of the run {name}.")
+                for name in runs
+            },
+        },
+    )
+
+
+def _p99_by_adapter(runs: Runs) -> None:
+    """The slowest adapters of each run."""
+    title = "p99 TTFT by adapter, the slowest"
+    about = (
+        "99th percentile of the time to first token of an adapter's requests; of one with few "
+        "requests it is the slowest one."
+    )
+    rows = []
+    for run, figures in runs.items():
+        slowest = figures.adapters.dropna(subset=["ttft_p99_s"]).nlargest(
+            _MOST_BARS if len(runs) == 1 else 8, "ttft_p99_s"
+        )
+        for row in slowest.itertuples():
+            rows.append(
+                {
+                    "run": run,
+                    "adapter": row.adapter,
+                    "tier": row.tier,
+                    "requests": row.requests,
+                    "p99_s": row.ttft_p99_s,
+                    "told": duration(float(row.ttft_p99_s)),
+                }
+            )
+    _bars(
+        rows,
+        runs,
+        title,
+        about,
+        alt.X("p99_s:Q", axis=axis("p99 TTFT", SECONDS, tickCount=5)),
+        [alt.Tooltip("requests:Q", format=","), alt.Tooltip("told:N", title="p99 TTFT")],
+    )
+
+
+def _memory_by_adapter(runs: Runs) -> None:
+    """Who holds GPU memory while requests run."""
+    title = "GPU memory by adapter, in use"
+    about = (
+        "An adapter's size times the share of the run in which one of its requests was in a batch, "
+        "summed over replicas. Idle adapters that are kept hot come on top: GPU memory by owner "
+        "shows all of them."
+    )
+    rows = []
+    for run, figures in runs.items():
+        held = figures.adapters.dropna(subset=["held_gb"])
+        for row in held.nlargest(_MOST_BARS if len(runs) == 1 else 8, "held_gb").itertuples():
+            rows.append(
+                {
+                    "run": run,
+                    "adapter": row.adapter,
+                    "tier": row.tier,
+                    "requests": row.requests,
+                    "held_gb": row.held_gb,
+                    "told": size(1e9 * float(row.held_gb)),
+                }
+            )
+    _bars(
+        rows,
+        runs,
+        title,
+        about,
+        alt.X("held_gb:Q", axis=axis("mean GPU memory in use", GB, tickCount=5)),
+        [alt.Tooltip("requests:Q", format=","), alt.Tooltip("told:N", title="in use, mean")],
+        "The adapters' sizes are not known: this version cannot read the scenario of the run, or "
+        "no request asked for an adapter.",
+    )
+
+
+def _bars(
+    rows: list[dict[str, object]],
+    runs: Runs,
+    title: str,
+    about: str,
+    x: alt.X,
+    tips: list[alt.Tooltip],
+    why: str = "No request asked for an adapter.",
+) -> None:
+    """Bars by adapter, those of several runs one below the other."""
+    if not rows:
+        nothing(title, about, why)
+        return
+    table = pd.DataFrame(rows)
+    field = "run" if len(runs) > 1 else "tier"
+    names = list(runs) if len(runs) > 1 else sorted(set(table["tier"]))
+    table["where"] = table["adapter"] if len(runs) == 1 else table["adapter"] + ", " + table["run"]
+    chart = (
+        alt.Chart(table)
+        .mark_bar()
+        .encode(
+            x=x,
+            y=alt.Y("where:N", sort=None, axis=axis(None, labelLimit=150, labelOverlap=False)),
+            color=coloured(field, names),
+            tooltip=["adapter:N", "run:N", "tier:N", *tips],
+        )
+    )
+    panel(title, about, chart, 10 + 20 * len(table), names)
+
+
+def _sla_by_tenant(runs: Runs) -> None:
+    """Attainment of the tenants of each run, the worst first."""
+    title = "Promises kept, by tenant"
+    about = (
+        "Share of a tenant's requests within every bound that its tier promises; tenants from the "
+        "worst to the best."
+    )
+    parts = []
+    for run, figures in runs.items():
+        known = figures.tenants.dropna(subset=["sla_attainment"])
+        known = known.sort_values("sla_attainment", kind="stable").reset_index(drop=True)
+        if len(known):
+            every = max(len(known) // 300, 1)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "run": run,
+                        "place": known.index + 1,
+                        "tenant": known["tenant"].astype(str),
+                        "tier": known["tier"].astype(str),
+                        "kept": known["sla_attainment"],
+                        "told": [share(float(value)) for value in known["sla_attainment"]],
+                    }
+                ).iloc[::every]
+            )
+    if not parts:
+        nothing(title, about, "No tier of these runs promises anything.")
+        return
+    chart = (
+        alt.Chart(pd.concat(parts))
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(
+            x=alt.X("place:Q", axis=axis("tenants, the worst first", tickCount=6)),
+            y=alt.Y(
+                "kept:Q",
+                scale=alt.Scale(zero=False),
+                axis=axis("requests within promises", PERCENT, tickCount=5),
+            ),
+            color=coloured("run", list(runs)),
+            tooltip=[
+                "run:N",
+                "tenant:N",
+                "tier:N",
+                alt.Tooltip("told:N", title="within promises"),
+            ],
+        )
+    )
+    panel(title, about, chart, names=list(runs))
+
+
+def _cost_by_tenant(runs: Runs) -> None:
+    """What the dearest tenants cost."""
+    title = "Cost by tenant, the dearest"
+    about = (
+        "The tenant's share of what the fleet cost over the run, by the tokens processed for it; "
+        "all tenants' shares add up to the bill."
+    )
+    rows = []
+    for run, figures in runs.items():
+        dearest = figures.tenants.nlargest(_MOST_BARS if len(runs) == 1 else 8, "cost_usd")
+        total = float(figures.tenants["cost_usd"].sum()) or 1.0
+        for row in dearest.itertuples():
+            rows.append(
+                {
+                    "run": run,
+                    "adapter": str(row.tenant),
+                    "tier": str(row.tier),
+                    "requests": row.offered,
+                    "usd": row.cost_usd,
+                    "told": f"{usd(float(row.cost_usd))}, {share(float(row.cost_usd) / total)}",
+                }
+            )
+    _bars(
+        rows,
+        runs,
+        title,
+        about,
+        alt.X("usd:Q", axis=axis("USD over the run", USD, tickCount=5)),
+        [alt.Tooltip("requests:Q", format=","), alt.Tooltip("told:N", title="cost, of the bill")],
+    )

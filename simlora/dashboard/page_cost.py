@@ -1,0 +1,103 @@
+"""Cost: the bill of a month, who pays it, and what other ways would cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from simlora.dashboard import jobs, state
+from simlora.dashboard.limits import check_size
+from simlora.dashboard.run_files import run_directories, told
+from simlora.errors import UserError
+from simlora.scenario.cost import METHODS
+
+KIND = "cost"
+_SIDEBAR = "the sidebar's scenario"
+_NOBODY = "nobody"
+_IDLE = {"own_line": "a line of their own", "spread": "spread over tenants"}
+
+
+def show() -> None:
+    """Draw the page."""
+    st.title("Cost")
+    st.caption(
+        "What a month costs if it goes on as in the run: who pays how much of the bill, what that "
+        "leaves, and what other ways of serving would cost."
+    )
+    source, changes, tenant = _controls()
+    problem = None
+    if not isinstance(source, Path):
+        try:
+            check_size(source)
+        except UserError as error:
+            problem = str(error)
+            st.warning(problem)
+    asked = (source, changes, tenant)
+    if st.button(
+        "Tell the cost",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=problem is not None,
+    ):
+        jobs.begin(
+            KIND, "Reckoning", "cost", *asked, of=asked, remember=not isinstance(source, Path)
+        )
+    if jobs.mistake(KIND):
+        st.error(jobs.mistake(KIND))
+    found = jobs.result(KIND)
+    if found is None:
+        if not jobs.running(KIND) and not jobs.mistake(KIND):
+            st.info(
+                "Nothing reckoned yet. Prices of tiers are in the scenario (price_usd_month), "
+                "storage, training and people in its cost block."
+            )
+        return
+    jobs.tell_if_stale(KIND, asked, "Tell the cost")
+    from simlora.dashboard.cost_charts import draw
+
+    draw(found)
+
+
+def _controls() -> tuple[Any, dict[str, Any], str | None]:
+    one, two, three, four = st.columns(4, gap="medium")
+    directories = run_directories()
+    chosen = one.selectbox(
+        "Of",
+        [_SIDEBAR, *directories],
+        format_func=lambda place: told(place) if isinstance(place, Path) else str(place),
+        key="cost_source",
+        help="The scenario is simulated first; a result directory in ./runs is read.",
+    )
+    source = chosen if isinstance(chosen, Path) else state.scenario()
+    cost = state.scenario().cost.attribution
+    method = two.selectbox(
+        "Divide the bill by",
+        METHODS,
+        key="cost_method",
+        help="gpu_seconds: the time of batches. compute_units: the operations of a tenant's "
+        "tokens. tokens: prompt and output alike. residency: bytes in GPU memory over time.",
+    )
+    idle = three.selectbox(
+        "Idle GPUs",
+        list(_IDLE),
+        index=list(_IDLE).index(cost.idle),
+        format_func=lambda name: _IDLE[name],
+        key="cost_idle",
+        help="What GPUs cost while they compute nothing.",
+    )
+    names = [
+        f"{group.name}-{number:04d}"
+        for group in state.scenario().tenants
+        for number in range(min(group.count, 20))
+    ]
+    tenant = four.selectbox(
+        "Dedicate an instance to",
+        [_NOBODY, *names] if source is state.scenario() else [_NOBODY],
+        key=f"cost_tenant@{state.generation()}",
+        help="Whether an instance of its own would pay for this tenant. Of a group the first 20 "
+        "can be chosen.",
+    )
+    changes = {"cost.attribution.method": method, "cost.attribution.idle": idle}
+    return source, changes, None if tenant == _NOBODY else str(tenant)

@@ -1,0 +1,166 @@
+"""Trace: upload one in any known format, and see its popularity, rates and lengths."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, get_args
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from simlora.dashboard import jobs
+from simlora.dashboard.trace_figures import DETECT, MOST_ROWS
+from simlora.errors import UserError
+from simlora.workload.importers import IMPORTERS, ImportOptions
+from simlora.workload.importers.base import TimeUnit
+from simlora.workload.tables import TABLE_SUFFIXES, open_table
+
+KIND = "trace"
+_OURS = "—"  # the column is called as in a trace
+_COLUMNS = ("arrival_s", "tenant", "prompt_tokens", "output_tokens")
+_TOLD = {
+    DETECT: "detect",
+    "azure-llm": "Azure LLM inference",
+    "burstgpt": "BurstGPT",
+    "mooncake": "Mooncake (JSON lines)",
+    "servegen": "ServeGen client files",
+    "csv": "CSV, with columns of its own",
+    "parquet": "Parquet, with columns of its own",
+}
+
+
+def show() -> None:
+    """Draw the page."""
+    st.title("Trace")
+    st.caption(
+        "Look at a trace before replaying it: who sends, how often, and how long requests are. "
+        f"Files stay on this server only while they are read; up to {MOST_ROWS:,} requests."
+    )
+    uploads = st.file_uploader(
+        "Trace file (CSV, Parquet or JSON lines)",
+        ["csv", "gz", "parquet", "jsonl", "json"],
+        accept_multiple_files=True,
+        key="trace_upload",
+        help="simlora's own format, Azure LLM, BurstGPT, Mooncake, or ServeGen's client files "
+        "(several at once); any other table by naming its columns.",
+    )
+    if uploads:
+        _settings(uploads)
+    if jobs.mistake(KIND):
+        st.error(jobs.mistake(KIND))
+    found = jobs.result(KIND)
+    if found is not None:
+        from simlora.dashboard.trace_charts import draw
+
+        draw(found)
+    elif not uploads:
+        st.info("Nothing uploaded yet. No file at hand? traces/ in the repository has two.")
+
+
+def _settings(uploads: list[UploadedFile]) -> None:
+    one, two, three, four = st.columns(4, gap="medium", vertical_alignment="bottom")
+    format_name = one.selectbox(
+        "Format",
+        [DETECT, *IMPORTERS],
+        format_func=lambda name: _TOLD.get(name, name),
+        key="trace_format",
+        help="Detected by the file's name and columns, unless chosen here.",
+    )
+    anonymous = two.number_input(
+        "Tenants",
+        0,
+        20_000,
+        0,
+        key="trace_tenants",
+        help="A trace that names no tenants is spread over so many. 0: one tenant, or those that "
+        "it names.",
+    )
+    zipf = three.number_input(
+        "Zipf exponent",
+        0.0,
+        10.0,
+        1.0,
+        0.1,
+        key="trace_zipf",
+        help="Popularity of those tenants: the k-th has a share proportional to k to the power of "
+        "minus this.",
+    )
+    unit = four.selectbox(
+        "Unit of time",
+        get_args(TimeUnit),
+        key="trace_unit",
+        help="Of the arrival column, where a table has columns of its own. datetime: date and "
+        "time as text.",
+    )
+    mapping: dict[str, str] = {}
+    try:
+        mapping = _mapping(uploads, format_name)
+    except UserError as error:
+        st.error(str(error))
+        return
+    if st.button("Read the trace", type="primary", icon=":material/play_arrow:"):
+        _read(uploads, format_name, int(anonymous), float(zipf), unit, mapping)
+
+
+def _mapping(uploads: list[UploadedFile], format_name: str) -> dict[str, str]:
+    """What the columns of a foreign table are called, asked for where it has not ours."""
+    if format_name not in (DETECT, "csv", "parquet") or len(uploads) != 1:
+        return {}
+    columns = _columns(uploads[0])
+    needed = [name for name in _COLUMNS if name not in columns and name != "tenant"]
+    known = {"TIMESTAMP", "Timestamp", "hash_ids"} & set(columns)
+    if not columns or not needed or (format_name == DETECT and known):
+        return {}
+    st.markdown("**What the columns are called in this file**")
+    mapping = {}
+    for place, name in zip(st.columns(len(_COLUMNS)), _COLUMNS, strict=True):
+        theirs = place.selectbox(
+            name,
+            [_OURS, *columns],
+            key=f"map_{name}",
+            help="The file's column for it" + (" (optional)." if name == "tenant" else "."),
+        )
+        if theirs != _OURS:
+            mapping[name] = theirs
+    return mapping
+
+
+def _columns(upload: UploadedFile) -> tuple[str, ...]:
+    """The columns of an uploaded table; none of what is no table."""
+    known: dict[str, tuple[str, ...]] = st.session_state.setdefault("trace_columns", {})
+    if upload.file_id not in known:
+        known.clear()
+        known[upload.file_id] = ()
+        name = _safe(upload.name)
+        if name.endswith(TABLE_SUFFIXES):
+            with TemporaryDirectory(prefix="simlora-dashboard-") as scratch:
+                file = Path(scratch) / name
+                file.write_bytes(upload.getbuffer())
+                try:
+                    known[upload.file_id] = open_table(file).columns
+                except UserError as error:
+                    del known[upload.file_id]
+                    raise UserError(str(error).replace(f"{scratch}/", "")) from None
+    return known[upload.file_id]
+
+
+def _read(
+    uploads: list[UploadedFile],
+    format_name: str,
+    tenants: int,
+    zipf: float,
+    unit: Any,
+    mapping: dict[str, str],
+) -> None:
+    jobs.forget(KIND)
+    files = {_safe(upload.name): upload.getvalue() for upload in uploads}
+    options = ImportOptions(tenants or None, zipf, column_map=mapping, time_unit=unit)
+    names = tuple(sorted(files))
+    jobs.begin(KIND, "Reading", "read_trace", format_name, names, options, files=files)
+
+
+def _safe(name: str) -> str:
+    """A file name that stays in its directory."""
+    return re.sub(r"[^\w.-]+", "_", Path(name).name).lstrip(".") or "trace"

@@ -1,0 +1,249 @@
+"""The pages without a browser: what their controls do, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("streamlit")
+
+from streamlit.testing.v1 import AppTest
+
+from simlora import load_scenario, simulate
+from simlora.dashboard import jobs
+from simlora.dashboard.pages import PAGES
+from simlora.dashboard.scenario_text import as_code, scenario_from_text
+from simlora.dashboard.state import default_text
+
+APP = str(Path(__file__).parents[3] / "app.py")
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers() -> Iterator[None]:
+    """The processes of these tests end with them."""
+    yield
+    jobs.workers().close()
+    jobs.workers.clear()
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """A session on a server whose ./runs is empty."""
+    monkeypatch.chdir(tmp_path)
+    return AppTest.from_file(APP, default_timeout=60)
+
+
+def settled(app: AppTest) -> AppTest:
+    """The page once nothing is being computed."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    app.run()
+    while app.session_state["desk"].job is not None:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+        app.run()
+    assert not app.exception
+    return app
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    next(one for one in app.button if one.label == label).click()
+    return settled(app)
+
+
+def set_number(app: AppTest, label: str, value: float) -> AppTest:
+    next(one for one in app.number_input if one.label == label).set_value(value).run()
+    return app
+
+
+def figures(app: AppTest) -> dict[str, str]:
+    return {one.label: one.value for one in app.metric}
+
+
+def texts(elements: object) -> str:
+    return " ".join(str(one.value) for one in elements)  # type: ignore[attr-defined]
+
+
+def test_the_first_page_has_a_result_without_being_asked(app: AppTest) -> None:
+    shown = figures(settled(app))
+    assert set(shown) >= {"TTFT p99", "Found hot", "Fleet a month", "Within promises"}
+    assert shown["Fleet a month"] == "$1,440"
+
+
+def test_a_control_changes_the_scenario_the_link_and_nothing_else_until_asked(
+    app: AppTest,
+) -> None:
+    before = figures(settled(app))
+    set_number(app, "Replicas", 2)
+    assert figures(app) == before
+    assert "press Simulate" in texts(app.info)
+    assert app.session_state["scenario"].fleet[0].replicas == 2
+    assert app.query_params["s"]
+    after = figures(press(app, "Simulate"))
+    assert after["Fleet a month"] == "$2,880"
+    assert after["TTFT p99"] != before["TTFT p99"]
+    assert "press Simulate" not in texts(app.info)
+
+
+def test_a_pinned_result_is_compared_with(app: AppTest) -> None:
+    settled(app)
+    press(app, "Pin this result")
+    assert all(one.delta == "as pinned" for one in app.metric)
+    set_number(app, "Replicas", 2)
+    press(app, "Simulate")
+    assert next(one.delta for one in app.metric if one.label == "Fleet a month") == "+100 %"
+    press(app, "Unpin")
+    assert all(not one.delta for one in app.metric)
+
+
+def test_a_change_back_to_the_loaded_scenario_takes_the_link_away(app: AppTest) -> None:
+    settled(app)
+    set_number(app, "Replicas", 2)
+    assert "s" in app.query_params
+    set_number(app, "Replicas", 1)
+    assert "s" not in app.query_params
+
+
+def test_an_impossible_setting_is_told_and_the_last_good_one_kept(app: AppTest) -> None:
+    settled(app)
+    set_number(app, "GPUs per replica", 3)
+    assert "fleet.0.tensor_parallel" in texts(app.error)
+    assert app.session_state["scenario"].fleet[0].tensor_parallel == 1
+    assert not app.exception
+
+
+def test_a_scenario_that_does_not_fit_its_gpu_is_told_in_a_sentence(app: AppTest) -> None:
+    scenario = scenario_from_text(default_text(), "default")
+    huge = scenario.with_overrides({"model": "llama-3.1-405b"})
+    app.query_params["s"] = as_code(huge)
+    settled(app)
+    assert texts(app.error).startswith("fleet.0: llama-3.1-405b in bf16 needs")
+    assert not app.metric
+
+
+def test_a_link_to_too_large_a_scenario_opens_the_default_and_says_why(app: AppTest) -> None:
+    scenario = scenario_from_text(default_text(), "default")
+    app.query_params["s"] = as_code(scenario.with_overrides({"workload.duration_s": 1e6}))
+    settled(app)
+    assert "more than the 200,000" in texts(app.error)
+    assert figures(app)["Fleet a month"] == "$1,440"
+
+
+def test_choosing_a_shipped_scenario_replaces_the_present_one(app: AppTest) -> None:
+    settled(app)
+    next(one for one in app.selectbox if one.label == "Start from").select("three-tiers").run()
+    assert app.session_state["scenario"].name == "three-tiers"
+    assert not app.exception
+
+
+def test_every_shipped_scenario_can_be_chosen_or_is_refused_in_a_sentence(app: AppTest) -> None:
+    settled(app)
+    options = next(one for one in app.selectbox if one.label == "Start from").options
+    assert len(options) > 15
+    loaded = []
+    for name in options[1:]:
+        next(one for one in app.selectbox if one.label == "Start from").select(name).run()
+        assert not app.exception
+        if app.session_state["load_mistake"] is None:
+            loaded.append(name)
+            assert app.session_state["scenario"].name == name
+        else:
+            assert "command line" in app.session_state["load_mistake"]
+    assert len(loaded) > 12
+
+
+def test_sessions_have_states_of_their_own(app: AppTest) -> None:
+    other = AppTest.from_file(APP, default_timeout=60)
+    settled(app)
+    settled(other)
+    set_number(app, "Replicas", 3)
+    press(app, "Simulate")
+    other.run()
+    assert other.session_state["scenario"].fleet[0].replicas == 1
+    assert figures(other)["Fleet a month"] == "$1,440"
+    assert figures(app)["Fleet a month"] == "$4,320"
+
+
+def test_a_new_simulation_takes_the_place_of_the_running_one(app: AppTest) -> None:
+    settled(app)
+    set_number(app, "Duration (s)", 20_000.0)
+    next(one for one in app.button if one.label == "Simulate").click().run()
+    first = app.session_state["desk"].job.worker
+    set_number(app, "Duration (s)", 30.0)
+    press(app, "Simulate")
+    assert first.dead
+    assert app.session_state["scenario"].workload.duration_s == 30
+
+
+def test_an_equal_scenario_is_not_computed_twice(app: AppTest) -> None:
+    settled(app)
+    other = AppTest.from_file(APP, default_timeout=60)
+    other.run()
+    assert other.session_state["desk"].job is None
+    assert figures(other) == figures(app)
+
+
+@pytest.mark.parametrize("entry", PAGES[1:], ids=lambda entry: entry.path)
+def test_every_page_says_what_to_do_while_it_is_empty(
+    entry: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def page(module: str) -> None:
+        from importlib import import_module
+
+        from simlora.dashboard import state
+
+        state.open_session()
+        import_module(module).show()
+
+    alone = AppTest.from_function(page, args=(entry.module,), default_timeout=60)  # type: ignore[attr-defined]
+    alone.run()
+    assert not alone.exception
+    assert alone.title[0].value == entry.title  # type: ignore[attr-defined]
+    assert len(alone.info) == 1
+    assert texts(alone.info).endswith(".") or texts(alone.info).endswith("two.")
+
+
+def test_runs_are_read_and_shown_with_their_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scenario = scenario_from_text(default_text(), "x").with_overrides({"workload.duration_s": 30})
+    simulate(scenario, out=tmp_path / "runs" / "short")
+    jobs.workers().close()  # new ones start in this directory
+    jobs.workers.clear()
+
+    def page() -> None:
+        from simlora.dashboard import jobs, page_runs, state
+
+        state.open_session()
+        page_runs.show()
+        jobs.watch()
+
+    alone = AppTest.from_function(page, default_timeout=60)
+    alone.run()
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not alone.dataframe and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+        alone.run()
+    assert not alone.exception
+    table = alone.dataframe[0].value
+    assert "short" in table.columns
+    assert "TTFT p99" in set(table["figure"])
+
+
+def test_a_kept_run_is_the_one_that_the_command_line_would_write(tmp_path: Path) -> None:
+    from simlora.dashboard.run_tasks import keep_run
+
+    scenario = scenario_from_text(default_text(), "x").with_overrides({"workload.duration_s": 20})
+    out = keep_run(tmp_path, lambda *_: None, scenario, tmp_path / "runs" / "mine")
+    again = load_scenario(out / "scenario.resolved.yaml")
+    assert again == scenario
+    assert (out / "report.html").is_file()
+    simulate(again, out=tmp_path / "again")
+    name = "requests.parquet"
+    assert (out / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
