@@ -27,7 +27,7 @@ def counting(total: int) -> Iterator[Callable[[int], None] | None]:
 
 @contextmanager
 def simulating(scenario: Scenario) -> Iterator[Callable[[float, int], None] | None]:
-    """A bar over simulated time, told the time and how many requests have finished."""
+    """A bar over simulated time, told the time and how many requests have come."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -47,8 +47,8 @@ def simulating(scenario: Scenario) -> Iterator[Callable[[float, int], None] | No
             total_s = DEFAULT_DURATION_S
         task = bar.add_task(scenario.name, total=total_s, state="")
 
-        def update(time_s: float, finished: int) -> None:
-            state = f"{finished:,} requests, {time_s:,.0f} s simulated"
+        def update(time_s: float, arrived: int) -> None:
+            state = f"{arrived:,} requests, {time_s:,.0f} s simulated"
             bar.update(task, completed=time_s, state=state)
 
         yield update

@@ -29,6 +29,7 @@ from simlora.workload.prefix_blocks import check_prefix_blocks
 from simlora.workload.requests import requests_in, tenant_tiers
 
 Progress = Callable[[float, int], None]  # simulated seconds, requests that have arrived
+PROGRESS_EVERY_S = 0.1  # of real time, at most
 
 
 class Simulation:
@@ -113,8 +114,8 @@ class Simulation:
     def run(self, progress: Progress | None = None) -> bool:
         """Simulate to the end, or until Ctrl-C: then True is returned, and what is unfinished is
         recorded as such either way."""
-        self.env.process(self._read_gauges())
-        self.env.process(self._arrive(progress))
+        self.env.process(self._read_gauges(progress))
+        self.env.process(self._arrive())
         with interruptible(self._end) as interruption:
             self.env.run(until=self._done)
         for replica in self.fleet.busy:
@@ -125,9 +126,8 @@ class Simulation:
 
     # --- arrivals -----------------------------------------------------------------------
 
-    def _arrive(self, progress: Progress | None) -> Generator[Event, None, None]:
+    def _arrive(self) -> Generator[Event, None, None]:
         env, tier_of = self.env, self._tier_of
-        reported_s = time.monotonic()
         for block in self._traffic.blocks():
             for request in requests_in(block, self.arrived, tier_of):
                 if request.arrival_s > env.now:
@@ -135,9 +135,6 @@ class Simulation:
                 self.arrived += 1
                 self._receive(request)
             self._flush_if_full()
-            if progress is not None and time.monotonic() - reported_s > 0.1:
-                reported_s = time.monotonic()
-                progress(env.now, self.arrived)
         self._arrivals_over = True
         end_s = self._traffic.duration_s
         if self._deployment.scenario.workload.on_end == "discard":
@@ -198,13 +195,17 @@ class Simulation:
         elif not any(link.active for replica in replicas for link in replica.links):
             raise RuntimeError(f"nothing happens any more, but requests wait: {waiting}")
 
-    def _read_gauges(self) -> Generator[Event, None, None]:
+    def _read_gauges(self, progress: Progress | None) -> Generator[Event, None, None]:
         env, recorder = self.env, self.recorder
+        reported_s = time.monotonic()
         while True:
             for number in range(len(self.fleet.members)):
                 recorder.sample(env.now, number, *self.fleet.gauges(number))
             self._flush_if_full()
             self._hand_over_decisions()
+            if progress is not None and time.monotonic() - reported_s > PROGRESS_EVERY_S:
+                reported_s = time.monotonic()
+                progress(env.now, self.arrived)
             interval_s = recorder.sample_interval_s
             next_s = (int(env.now / interval_s + 1e-6) + 1) * interval_s
             yield After(env, next_s - env.now, GAUGES)
