@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from simlora import __version__
 from simlora.errors import UserError
 from simlora.planning.bound import distances, is_bound
 from simlora.planning.capacity_curves import CapacityCurves, capacity_curves
-from simlora.planning.compare import Comparison, Line, as_json
-from simlora.planning.metrics import Metric
-from simlora.planning.paired import Verdict
+from simlora.planning.compare import Comparison, as_json
 from simlora.planning.ranks import buckets_by_rank
 from simlora.report import comparison_bound
-from simlora.report.comparison_words import basis, change, change_unit, figure, same_everywhere
+from simlora.report.comparison_table import metrics_table, provenance_table
+from simlora.report.comparison_words import basis, figure, same_everywhere, summary_words
 from simlora.report.page import page
+from simlora.report.plot import Plot, embedded
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 JSON, PARQUET, HTML, PNG = (f"comparison.{kind}" for kind in ("json", "parquet", "html", "png"))
 CURVES, RANKS = "curves.png", "ranks.png"
@@ -45,9 +43,7 @@ class _Picture:
     """A figure of the page, and a file of its own; `shown`: the page has it."""
 
     file: str
-    title: str
-    caption: str
-    draw: Callable[[], Figure]
+    plot: Plot
     shown: bool = True
 
 
@@ -103,46 +99,33 @@ def html(compared: Comparison, curves: CapacityCurves | None = None) -> str:
     names = "; ".join(variant.name for variant in compared.variants)
     told = f"{varied}: {names}" if varied else names
     interrupted = " <b>The comparison was interrupted.</b>" if compared.interrupted else ""
+    same = same_everywhere(compared)
+    told_apart = [metric for metric in compared.metrics if metric not in same]
+    shown = [picture for picture in _pictures(compared, curves) if picture.shown]
+    found = distances(compared)
     body = [
         f"<h1>Comparison with {escape(compared.baseline)}</h1>",
         f"<p class=soft>{escape(told)}.{interrupted}</p>",
-        f"<p>{escape(basis(compared))}</p>",
+        "<h2>Summary</h2>",
+        *(f"<p class=opening>{escape(text)}</p>" for text in summary_words(compared)),
+        f"<p class=soft>{escape(basis(compared))}</p>",
     ]
-    same = same_everywhere(compared)
-    told_apart = [metric for metric in compared.metrics if metric not in same]
-    body += [_figure(picture) for picture in _pictures(compared, curves) if picture.shown]
-    found = distances(compared)
+    if shown:
+        body.append("<h2>Figures</h2>")
+        body += [embedded(p.plot, p.file.removesuffix(".png")) for p in shown]
     if found:
         body.append(f"<h2>Distance from the bound</h2>\n{comparison_bound.table(found)}")
         body.append(f"<p class=soft>{escape(comparison_bound.note(compared, found))}</p>")
-    body.append("<h2>Figures</h2>")
-    sections = "".join(_section(compared, metric) for metric in told_apart)
-    body.append(f"<div class=wide><table><tbody>{sections}</tbody></table></div>")
+    body.append("<h2>Metrics</h2>")
+    if told_apart:
+        body.append(metrics_table(compared, told_apart))
     if same:
         first = [compared.of_metric(metric)[0] for metric in same]
         told = ", ".join(f"{line.metric.title} {figure(line)}" for line in first)
         body.append(f"<p>The same in all variants: {escape(told)}.</p>")
-    body.append(f"<p class=soft>{_CAVEAT}</p>")
-    body.append(f"<p class=soft>simlora {escape(__version__)}</p>")
+    body.append(f"<h2>Assumptions</h2>\n<p>{_CAVEAT}</p>")
+    body.append(f"<h2>Provenance</h2>\n{provenance_table(compared)}")
     return page(f"simlora: comparison with {escape(compared.baseline)}", "\n".join(body))
-
-
-def _section(compared: Comparison, metric: Metric) -> str:
-    """The rows of a metric, under a head of their own."""
-    unit = {"pt": "points", "%": "%"}[change_unit(metric)]
-    aim = "higher is better" if metric.higher_is_better else "lower is better"
-    heads = (f"{metric.title}, {aim}", "mean", f"difference, {unit}", "adjusted p", "verdict")
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    return f"<tr>{head}</tr>" + "".join(map(_row, compared.of_metric(metric)))
-
-
-def _row(line: Line) -> str:
-    kind = {Verdict.BETTER: "met", Verdict.WORSE: "missed"}.get(line.verdict or Verdict.SAME, "")
-    verdict = line.verdict.value if line.verdict else "baseline"
-    p = "" if line.adjusted_p is None else f"{line.adjusted_p:.2g}"
-    cells: tuple[Any, ...] = (escape(line.variant), figure(line), change(line), p)
-    told = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f"<tr>{told}<td><span class='{kind}'>{verdict}</span></td></tr>"
 
 
 def _pictures(compared: Comparison, curves: CapacityCurves | None) -> list[_Picture]:
@@ -152,50 +135,26 @@ def _pictures(compared: Comparison, curves: CapacityCurves | None) -> list[_Pict
     pictures = [
         _Picture(
             PNG,
-            "Differences",
-            _CAPTION,
-            lambda: comparison_figure.differences(compared),
+            Plot("Differences", _CAPTION, lambda: comparison_figure.differences(compared)),
             shown=len(same_everywhere(compared)) < len(compared.metrics),
         )
     ]
     if curves is not None:
-        pictures.append(
-            _Picture(
-                CURVES,
-                "Eviction policy and size of the hot tier",
-                comparison_curves.capacity_caption(curves),
-                lambda: comparison_curves.capacity(curves),
-            )
-        )
+        title = "Eviction policy and size of the hot tier"
+        caption = comparison_curves.capacity_caption(curves)
+        plot = Plot(title, caption, lambda: comparison_curves.capacity(curves))
+        pictures.append(_Picture(CURVES, plot))
     buckets = buckets_by_rank(compared)
     if buckets:
         bounds = [variant.name for variant in compared.variants if is_bound(variant.scenario)]
-        pictures.append(
-            _Picture(
-                RANKS,
-                "Busy and quiet tenants",
-                comparison_curves.ranks_caption(buckets, len(compared.seeds)),
-                lambda: comparison_curves.ranks(buckets, bounds),
-            )
-        )
+        caption = comparison_curves.ranks_caption(buckets, len(compared.seeds))
+        draw = partial(comparison_curves.ranks, buckets, bounds)
+        pictures.append(_Picture(RANKS, Plot("Busy and quiet tenants", caption, draw)))
     return pictures
-
-
-def _figure(picture: _Picture) -> str:
-    from simlora.report import style
-
-    with style.styled():
-        drawn = picture.draw()
-    svg = style.to_svg(drawn, picture.file.removesuffix(".png"))
-    return (
-        f"<h2>{escape(picture.title)}</h2>\n<figure><div class=wide>{svg}</div>"
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
-    )
 
 
 def _draw(picture: _Picture, directory: Path) -> None:
     from simlora.report import style
 
     with style.styled_alone():
-        drawn = picture.draw()
-        drawn.savefig(directory / picture.file, dpi=150, metadata={"Software": None})
+        style.save(picture.plot.draw(), directory / picture.file, "png", dpi=150)

@@ -9,6 +9,7 @@ from simlora.planning.bound import Distance
 from simlora.planning.compare import Comparison
 from simlora.planning.paired import Difference
 from simlora.report.comparison_words import signed
+from simlora.report.table import table as frame
 
 HEADS = ("adapter hits, %", "from belady, pt")
 THE_BOUND = "the bound"
@@ -42,14 +43,8 @@ def rows(found: Sequence[Distance]) -> list[tuple[str, str, str]]:
 
 def table(found: Sequence[Distance]) -> str:
     """The rows as an HTML table."""
-    head = "".join(f"<th>{escape(text)}</th>" for text in ("variant", *HEADS))
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in rows(found)
-    )
-    return (
-        f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    cells = [tuple(map(escape, row)) for row in rows(found)]
+    return frame("bound", ("variant", *map(escape, HEADS)), cells, "Distance from the bound")
 
 
 def _percent(ratio: Difference) -> str:

@@ -9,6 +9,8 @@ from simlora.planning.metrics import Metric, Unit
 from simlora.planning.paired import Verdict
 from simlora.report.words import duration, number, share, usd
 
+_MOST_NAMES = 6  # of metrics in a sentence
+
 MARKS = {
     Verdict.BETTER: "✓",
     Verdict.WORSE: "✗",
@@ -83,6 +85,33 @@ def verdicts_of(compared: Comparison, variant: str) -> dict[Verdict, list[str]]:
         if line.variant == variant and line.verdict and line.metric not in hidden:
             names[line.verdict].append(line.metric.name)
     return {verdict: of_one for verdict, of_one in names.items() if of_one}
+
+
+def summary_words(compared: Comparison) -> list[str]:
+    """A sentence for each variant: in what it is better and worse than the baseline."""
+    return [_against(compared, variant.name) for variant in compared.variants[1:]]
+
+
+def _against(compared: Comparison, variant: str) -> str:
+    found = verdicts_of(compared, variant)
+    varied = ", ".join(compared.variants[0].settings)
+    pair = f"{variant}{f' ({varied})' if varied else ''} against {compared.baseline}"
+    told = [
+        f"{verdict.value} in {_listed(found[verdict])}"
+        for verdict in (Verdict.BETTER, Verdict.WORSE)
+        if verdict in found
+    ]
+    if told:
+        return f"{pair}: {'; '.join(told)}."
+    if Verdict.ONE_REPLICATION in found:
+        return f"{pair}: one replication cannot tell."
+    return f"{pair}: no difference shown."
+
+
+def _listed(names: list[str]) -> str:
+    """All names, or the first ones and how many there are more."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def basis(compared: Comparison) -> str:

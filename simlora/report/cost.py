@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
-from simlora.report.style import styled, to_svg
+from simlora.report.plot import Plot, embedded
+from simlora.report.table import paragraph, table
 from simlora.report.words import share
 from simlora.results.result import Result
 from simlora.scenario.cost import Cost
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 _TENANTS_CAPTION = (
     "What each tenant costs a month, from the dearest on, and what it pays; the axis of money is "
-    "logarithmic. Of more than 400 tenants, 400 are shown."
+    "logarithmic. Tenants that cost nothing have no mark, and of a tier at most 400 have one."
 )
 _WAYS_CAPTION = (
     "What one tenant costs a month, by its queries a month; both axes are logarithmic. The broad "
@@ -28,25 +30,36 @@ _WAYS_CAPTION = (
 def cost_section(result: Result, salt: str) -> str:
     """HTML of the section; nothing of a run whose scenario says nothing of money, or that was made
     before runs took down who used what."""
+    found = _found(result)
+    if found is None:
+        return ""
+    drawn = [embedded(plot, f"{salt}-cost{i}") for i, plot in enumerate(_plots(found))]
+    return "\n".join(
+        (
+            "<h2>What it costs</h2>",
+            paragraph(_sentence(found)),
+            _tiers(found),
+            _bill(found),
+            *drawn,
+        )
+    )
+
+
+def cost_plots(result: Result) -> list[Plot]:
+    """The figures of the section; none where there is no section."""
+    found = _found(result)
+    return [] if found is None else _plots(found)
+
+
+def _found(result: Result) -> Costs | None:
     from simlora.cost.analysis import costs, scenario_of
     from simlora.errors import UserError
 
     try:
         scenario = scenario_of(result)
-        if not _asked(scenario):
-            return ""
-        found = costs(result, scenario)
+        return costs(result, scenario) if _asked(scenario) else None
     except UserError:
-        return ""
-    return "\n".join(
-        (
-            "<h2>What it costs</h2>",
-            f"<p>{escape(_sentence(found))}</p>",
-            _tiers(found),
-            _bill(found),
-            _figures(found, salt),
-        )
-    )
+        return None
 
 
 def _asked(scenario: Scenario) -> bool:
@@ -61,10 +74,11 @@ def dollars(amount: float) -> str:
 
 def _sentence(found: Costs) -> str:
     idle = "spread over tenants" if found.idle == "spread" else "on a line of their own"
+    measure = found.attribution.replace("gpu_", "GPU-").replace("_", " ")
     return (
         f"A month that goes on as this run did costs {dollars(found.month.usd)}, "
         f"{dollars(found.units.tenant_month)} a tenant. The fleet's bill is divided by "
-        f"{found.attribution}, idle GPUs are {idle}."
+        f"{measure}; idle GPUs are {idle}."
     )
 
 
@@ -75,42 +89,21 @@ def _tiers(found: Costs) -> str:
         rows.append([escape(str(name)), f"{int(row['tenants']):,}", *money])
     if found.month.nobody_usd > 0:
         rows.append(["nobody (idle GPUs)", "", dollars(found.month.nobody_usd), "", "", ""])
-    return _table(["tier", "tenants", "cost", "price", "credit", "margin"], rows)
+    heads = ("tier", "tenants", "cost", "price", "credit", "margin")
+    return table("cost", heads, rows, "Cost and margin of a month by tier")
 
 
 def _bill(found: Costs) -> str:
     lines = [(name, usd) for name, usd in found.month.bill.items() if usd]
     whole = found.month.usd
     rows = [[name, dollars(usd), share(usd / whole)] for name, usd in lines]
-    return _table(["the bill of a month", "USD", "of all"], rows)
+    return table("cost", ("the bill of a month", "USD", "of all"), rows, "The bill of a month")
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells in rows
-    )
-    return (
-        f"<div class=wide><table class=cost><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _figures(found: Costs, salt: str) -> str:
+def _plots(found: Costs) -> list[Plot]:
     from simlora.report.cost_figures import break_even_curves, cost_by_tenant
 
-    parts = []
-    for index, (title, caption, draw) in enumerate(
-        (
-            ("Cost by tenant", _TENANTS_CAPTION, cost_by_tenant),
-            ("Other ways to serve a tenant", _WAYS_CAPTION, break_even_curves),
-        )
-    ):
-        with styled():
-            figure = draw(found)
-        svg = to_svg(figure, f"{salt}-cost{index}")
-        parts.append(
-            f"<h3>{title}</h3>\n<figure><div class=wide>{svg}</div>"
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
-    return "\n".join(parts)
+    return [
+        Plot("Cost by tenant", _TENANTS_CAPTION, partial(cost_by_tenant, found)),
+        Plot("Other ways to serve a tenant", _WAYS_CAPTION, partial(break_even_curves, found)),
+    ]

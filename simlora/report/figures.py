@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -41,6 +43,7 @@ _SEEN_PHASES = {  # by a client, to whom what the server does until the first to
     "prefill_s": ("to the first token", CYAN),
     "decode_s": ("from there to the last", BLUE),
 }
+_SHADES = (("p50", "o", 1.0), ("p90", "o", 0.65), ("p95", "o", 0.4), ("p99", "D", 1.0))
 _MOST_TIERS = 12  # shown, those with most requests first
 _MOST_POINTS = 300  # of a line over time
 
@@ -55,47 +58,42 @@ def latency_by_tier(result: Result) -> Figure:
         ("tpot_s", "time per output token"),
         ("e2e_s", "end to end"),
     )
-    shades = (("p50", "o", 1.0), ("p90", "o", 0.65), ("p95", "o", 0.4), ("p99", "D", 1.0))
     for axes, (metric, title) in zip(panels, metrics, strict=True):
+        percentiles_panel(axes, [tier[metric] for _, tier in tiers])
         for row, (_, tier) in enumerate(tiers):
-            values = tier[metric]
-            if values["p50"] is None:
-                continue
-            axes.plot([values["p50"], values["p99"]], [row, row], color=BLUE, lw=2, alpha=0.35)
-            for name, marker, alpha in shades:
-                axes.plot(
-                    values[name],
-                    row,
-                    marker,
-                    color=RED if name == "p99" else BLUE,
-                    alpha=alpha,
-                    ms=6,
-                    mew=0,
-                    label=name if row == 0 else None,
-                )
             promised = tier["sla"].get(f"{metric.removesuffix('_s')}_p99_s")
-            if promised is not None:
+            if promised is not None and tier[metric]["p50"] is not None:
                 axes.plot([promised["promised"]] * 2, [row - 0.32, row + 0.32], color=GREEN, lw=2.5)
         axes.set_title(title)
         axes.grid(axis="y", visible=False)
-        _seconds(axes)
+        seconds_axis(axes)
     panels[0].set_yticks(range(len(tiers)), [name for name, _ in tiers])
     panels[0].set_ylim(len(tiers) - 0.4, -0.6)
     promised_handle = []
     if any(bound.endswith("_p99_s") for _, tier in tiers for bound in tier["sla"]):
         promised_handle = axes.plot([], [], color=GREEN, lw=2.5, label="promised p99")
-    figure.legend(
-        handles=[
-            *(
-                axes.plot([], [], m, color=RED if n == "p99" else BLUE, alpha=a, mew=0, label=n)[0]
-                for n, m, a in shades
-            ),
-            *promised_handle,
-        ],
-        loc="outside lower center",
-        ncols=5,
-    )
+    shades_legend(figure, axes, promised_handle)
     return figure
+
+
+def percentiles_panel(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """A row each of p50 to p99, where there are any."""
+    for row, values in enumerate(rows):
+        if values["p50"] is None:
+            continue
+        axes.plot([values["p50"], values["p99"]], [row, row], color=BLUE, lw=2, alpha=0.35)
+        for name, marker, alpha in _SHADES:
+            colour = RED if name == "p99" else BLUE
+            axes.plot(values[name], row, marker, color=colour, alpha=alpha, ms=6, mew=0)
+
+
+def shades_legend(figure: Figure, axes: Axes, more: Sequence[Line2D] = ()) -> None:
+    """Which mark of `percentiles_panel` is which percentile."""
+    marks = [
+        axes.plot([], [], m, color=RED if n == "p99" else BLUE, alpha=a, mew=0, label=n)[0]
+        for n, m, a in _SHADES
+    ]
+    figure.legend(handles=[*marks, *more], loc="outside lower center", ncols=5)
 
 
 def phases_by_tier(result: Result) -> Figure:
@@ -121,7 +119,7 @@ def phases_by_tier(result: Result) -> Figure:
     for axes, title in ((mean_axes, "mean request"), (p99_axes, "99th percentile of each phase")):
         axes.set_title(title)
         axes.grid(axis="y", visible=False)
-        _seconds(axes)
+        seconds_axis(axes)
     mean_axes.set_yticks(rows, [name for name, _ in tiers])
     mean_axes.set_ylim(len(tiers) - 0.4, -0.6)
     figure.legend(*mean_axes.get_legend_handles_labels(), loc="outside lower center", ncols=5)
@@ -139,7 +137,7 @@ def load_over_time(result: Result) -> Figure:
         (gauges[0], "running", "answers under way" if seen else "requests running", BLUE),
         (gauges[1], "waiting", "requests without a token" if seen else "requests waiting", RED),
     ):
-        centre, mean, low, high = _thinned(times, fleet[column])
+        centre, mean, low, high = thinned(times, fleet[column])
         axes.fill_between(centre / unit, low, high, color=colour, alpha=0.25, lw=0)
         axes.plot(centre / unit, mean, color=colour)
         axes.set_title(title)
@@ -147,7 +145,7 @@ def load_over_time(result: Result) -> Figure:
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     gaps = np.diff(times, prepend=0.0)
     made = np.divide(fleet["output_tokens"], gaps, out=np.zeros(len(times)), where=gaps > 0)
-    centre, mean, _, _ = _thinned(times, made, points=100)
+    centre, mean, _, _ = thinned(times, made, points=100)
     tokens.fill_between(centre / unit, mean, color=GREEN, alpha=0.25, lw=0)
     tokens.plot(centre / unit, mean, color=GREEN)
     tokens.set_title("output tokens per second, each request's when it finishes")
@@ -171,7 +169,9 @@ def memory_over_time(result: Result) -> Figure:
         ("prefix_pages", "cached prefixes", CYAN),
         ("free_pages", "free", GREY),
     )
-    shown = [_thinned(times, held_gb[column])[:2] for column, _, _ in owners]
+    most_gb = max((float(held.max()) for held in held_gb.values() if len(held)), default=0.0)
+    scale, name = (1000.0, "MB") if most_gb < 1 else (1.0, "GB")
+    shown = [thinned(times, scale * held_gb[column])[:2] for column, _, _ in owners]
     centre = shown[0][0]
     stacks = axes.stackplot(
         centre / unit,
@@ -181,7 +181,7 @@ def memory_over_time(result: Result) -> Figure:
         lw=0,
     )
     stacks[-1].set_alpha(0.25)
-    axes.set_ylabel("GB")
+    axes.set_ylabel(name)
     axes.set_title("page pool by owner")
     axes.set_ylim(bottom=0)
     legend(axes)
@@ -210,16 +210,16 @@ def adapters(result: Result) -> Figure:
     where.set_title("adapter found in")
 
     unit = time_axis(ratio, span_s)
-    centre, lookups, _, _ = _thinned(times, fleet["adapter_lookups"], points=80)
-    _, hits, _, _ = _thinned(times, fleet["adapter_hits"], points=80)
+    centre, lookups, _, _ = thinned(times, fleet["adapter_lookups"], points=80)
+    _, hits, _, _ = thinned(times, fleet["adapter_hits"], points=80)
     share = np.divide(100 * hits, lookups, out=np.full(len(hits), np.nan), where=lookups > 0)
     ratio.plot(centre / unit, share, color=BLUE, marker=".", ms=4, label="found hot")
     ratio.set_ylim(0, 104)
     ratio.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} %"))
-    ratio.set_title("over time")
+    ratio.set_title("adapter found hot")
     count_axes = ratio.twinx()
     count_axes.grid(visible=False)
-    centre, hot, _, _ = _thinned(times, fleet["hot_adapters"])
+    centre, hot, _, _ = thinned(times, fleet["hot_adapters"])
     count_axes.plot(centre / unit, hot, color=GREY, label="adapters hot (right)")
     count_axes.set_ylim(0, max(hot.max(), 1) * 1.05)
     count_axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -241,7 +241,7 @@ def shown_tiers(result: Result) -> list[tuple[str, dict[str, Any]]]:
     return tiers[:_MOST_TIERS]
 
 
-def _thinned(
+def thinned(
     times: np.ndarray, values: np.ndarray, points: int = _MOST_POINTS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Mean time and mean, least and largest value of up to `points` runs of instants."""
@@ -259,7 +259,7 @@ def _thinned(
     )
 
 
-def _seconds(axes: Axes) -> None:
+def seconds_axis(axes: Axes) -> None:
     """Durations on the x axis; logarithmic where they span orders of magnitude."""
     points = [x for line in axes.get_lines() for x in np.atleast_1d(line.get_xdata()) if x > 0]
     bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]

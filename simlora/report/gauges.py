@@ -107,6 +107,8 @@ def pressure(result: Result) -> Pressure:
 
 def backlog(result: Result) -> int:
     """How many waited when the last request arrived, if the queue had grown until then (else 0)."""
+    if not len(result.timeline):
+        return 0
     _, fleet, _ = fleet_gauges(result)
     arriving = np.flatnonzero(fleet["arrived"])
     if len(arriving) < 20:

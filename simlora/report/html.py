@@ -1,12 +1,12 @@
-"""`report.html`: one self-contained page per run."""
+"""`report.html`: one self-contained page on a run, or on several."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simlora.errors import UserError
 from simlora.report.asked import Asked, read_asked, told_over_time
@@ -20,62 +20,22 @@ from simlora.report.interruptions import interruptions_sentence
 from simlora.report.lead import lead
 from simlora.report.limits import what_limits
 from simlora.report.measured import from_outside, is_measured
+from simlora.report.opening import opening
 from simlora.report.outside import what_was_seen
 from simlora.report.page import page
+from simlora.report.plot import embedded
 from simlora.report.refusals import refusal_heads, refusal_rows
+from simlora.report.run_names import names_of
+from simlora.report.run_plots import plots_of
+from simlora.report.runs_page import side_by_side
 from simlora.report.sharing import who_shares
+from simlora.report.table import paragraph, table, unbroken
 from simlora.report.tiles import tiles
 from simlora.report.version_words import HEADS, rollouts, version_rows
-from simlora.report.words import (
-    duration,
-    promise,
-    share,
-)
+from simlora.report.words import duration, promise, share
 from simlora.results.files import REPORT
 from simlora.results.result import Result
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_LATENCY_CAPTION = (
-    "Percentiles of completed requests. A green bar is what a tier promises for its p99. "
-    "Where values span orders of magnitude, the axis is logarithmic."
-)
-_PHASES_CAPTION = (
-    "Left: the phases of a request add up to its end-to-end time. Right: the 99th percentile of "
-    "each phase on its own; these do not add up, and a "
-    "phase without a mark was 0."
-)
-_LOAD_CAPTION = (
-    "The whole fleet. Lines are means, bands the least and the most within each interval."
-)
-_SEEN_LOAD = (
-    "As the client saw it. Lines are means, bands the least and the most within each interval."
-)
-_SEEN_PHASES = (
-    "As the client saw it: the time to the first token is the network's and all of the server's "
-    "until then. "
-)
-_POOLS_CAPTION = (
-    "Requests by when they arrived, those that were turned away before left out; running requests "
-    "are means of each interval."
-)
-_MEMORY_CAPTION = (
-    "The whole fleet, without the base model's weights. Adapters stay after use for as long as "
-    "nothing else needs their pages."
-)
-_ADAPTERS_CAPTION = (
-    "Where a request's adapter was when the request reached its replica: hot in GPU memory, warm "
-    "in host memory, on local disk (nvme) or in object storage."
-)
-_TENANTS_CAPTION = (
-    "One mark a tenant; both axes are logarithmic. The p99 of a tenant with few "
-    "requests is its slowest one."
-)
-_ORDER_CAPTION = (
-    "Tenants from the worst to the best. Where they are many, a curve is a tier's tenants, in each "
-    "panel in an order of its own."
-)
 _HAPPENINGS = "Figures are of the requests that arrived while it lasted."
 _FAIRNESS = (
     "Jain's index is 1 if all tenants fared alike, and 1/n if one of n got everything. Of service: "
@@ -107,27 +67,48 @@ def write_report(result: Result, out: Path | None = None) -> Path:
 
 
 def write_reports(results: Sequence[Result], out: Path) -> Path:
-    """Write one page with the reports of several runs, one after the other."""
-    title = escape(", ".join(str(result.summary["name"]) for result in results))
-    body = "\n".join(_run(result, f"run{index}") for index, result in enumerate(results))
+    """Write one page: the report of a run, or several runs side by side and then one by one.
+
+    Raises:
+        UserError: as `write_report`.
+    """
+    names = names_of(results)
+    if len(results) == 1:
+        body = _run(results[0], "run0", escape(names[0]))
+    else:
+        runs = [
+            _under(_run(result, f"run{index}", escape(name)), f"run{index}")
+            for index, (result, name) in enumerate(zip(results, names, strict=True))
+        ]
+        body = "\n".join((side_by_side(results, names), *runs))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        title = escape(", ".join(names))
         out.write_text(page(f"simlora: {title}", body), encoding="utf-8", newline="\n")
     except OSError as error:
         raise UserError(f"{out}: cannot write the report: {error.strerror or error}") from error
     return out
 
 
-def _run(result: Result, salt: str) -> str:
+def _under(body: str, anchor: str) -> str:
+    """The report of a run as a part of a page, its heads one level lower."""
+    lower = re.sub(r"<(/?)h([1-5])\b", lambda m: f"<{m[1]}h{int(m[2]) + 1}", body)
+    return f'<section class=run id="{anchor}">\n{lower}\n</section>'
+
+
+def _run(result: Result, salt: str, name: str) -> str:
     summary = result.summary
     asked = read_asked(result) if told_over_time(result) else None
+    limits = what_was_seen(result) if from_outside(summary) else what_limits(result, asked)
     return "\n".join(
         (
-            _header(summary),
-            *map(_paragraph, lead(summary, result.timeline)),
+            _header(summary, name),
+            "<h2>Summary</h2>",
+            f"<p class=opening>{unbroken(escape(opening(summary, limits)))}</p>",
+            *map(paragraph, lead(summary, result.timeline)),
             tiles(summary),
+            _limits(summary, limits),
             _happenings(result, asked),
-            _limits(result, asked),
             "<h2>Tiers and their promises</h2>",
             _tier_table(summary),
             _promise_table(summary),
@@ -138,17 +119,12 @@ def _run(result: Result, salt: str) -> str:
             cost_section(result, salt),
             _figures(result, asked, salt),
             assumptions(result),
-            provenance(summary),
+            provenance(result),
         )
     )
 
 
-def _unbroken(text: str) -> str:
-    """Keep figures and their units on one line."""
-    return re.sub(r"(?<=\d) (?=(?:%|µs|ms|s|min|h)\b|%)", "&nbsp;", text)
-
-
-def _header(summary: dict[str, Any]) -> str:
+def _header(summary: dict[str, Any], name: str) -> str:
     simulation = summary["simulation"]
     interrupted = " <b>The run was interrupted.</b>" if simulation["interrupted"] else ""
     where = fleet_words(simulation)
@@ -156,30 +132,23 @@ def _header(summary: dict[str, Any]) -> str:
         where = f"{simulation['timing']['profile']}, taken for {where}"
     how = "served" if is_measured(summary) else "simulated"
     return (
-        f"<h1>{escape(summary['name'])}</h1>\n<p class=soft>{escape(where)}, "
+        f"<h1>{name}</h1>\n<p class=soft>{escape(where)}, "
         f"{duration(simulation['span_s'])} {how}.{interrupted}</p>"
     )
 
 
-def _limits(result: Result, asked: Asked | None) -> str:
+def _limits(summary: dict[str, Any], told: Sequence[str]) -> str:
     """What holds requests back, or what of that a client can see."""
-    if from_outside(result.summary):
-        title, told = "What the client saw", what_was_seen(result)
-    else:
-        title, told = "What limits this fleet", what_limits(result, asked)
-    return "\n".join((f"<h2>{title}</h2>", *map(_paragraph, told)))
+    title = "What the client saw" if from_outside(summary) else "What limits this fleet"
+    return "\n".join((f"<h2>{title}</h2>", *map(paragraph, told)))
 
 
 def _sharing(result: Result) -> str:
     """Whom isolation kept apart in the prefix cache; nothing where there was none to share."""
     told = who_shares(result)
     return (
-        "\n".join(("<h2>Isolation of cached prefixes</h2>", *map(_paragraph, told))) if told else ""
+        "\n".join(("<h2>Isolation of cached prefixes</h2>", *map(paragraph, told))) if told else ""
     )
-
-
-def _paragraph(text: str) -> str:
-    return f"<p>{_unbroken(escape(text))}</p>"
 
 
 def _tier_table(summary: dict[str, Any]) -> str:
@@ -201,7 +170,7 @@ def _tier_table(summary: dict[str, Any]) -> str:
             )
         )
     heads = "tier,requests,completed,TTFT p50,TTFT p99,TPOT p50,TPOT p99,E2E p50,E2E p99"
-    return _table("tiers", heads.split(","), rows)
+    return table("tiers", heads.split(","), rows, "Tiers")
 
 
 def _promise_table(summary: dict[str, Any]) -> str:
@@ -228,8 +197,8 @@ def _promise_table(summary: dict[str, Any]) -> str:
     note = f"<p class=soft>{' '.join(notes)}</p>" if notes else ""
     if not told:
         rows = [row[:-1] for row in rows]
-    heads = ("tier", "promise", "measured", "", "error budget")
-    return _table("promises", heads[: len(rows[0])], rows) + note
+    heads = ("tier", "promise", "measured", "verdict", "error budget")
+    return table("promises", heads[: len(rows[0])], rows, "Promises") + note
 
 
 def _wrapping(lines: Sequence[str]) -> str:
@@ -250,8 +219,8 @@ def _fairness(summary: dict[str, Any]) -> str:
     note = f"{_FAIRNESS} {_LONGEST}"
     if from_outside(summary):  # where a client waits is not known to it
         rows, heads, note = [row[:-1] for row in rows], heads[:-1], _FAIRNESS
-    table = _table("fairness", heads, rows)
-    return f"<h2>Fairness between tenants</h2>\n{table}\n<p class=soft>{note}</p>"
+    shown = table("fairness", heads, rows, "Fairness")
+    return f"<h2>Fairness between tenants</h2>\n{shown}\n<p class=soft>{note}</p>"
 
 
 def _happenings(result: Result, asked: Asked | None) -> str:
@@ -261,8 +230,8 @@ def _happenings(result: Result, asked: Asked | None) -> str:
         return ""
     told = " ".join(filter(None, (_HAPPENINGS, interruptions_sentence(result.summary, asked))))
     cells = [tuple(map(escape, row)) for row in rows]
-    table = _table("happenings", HAPPENING_HEADS, cells)
-    return f"<h2>What happened</h2>\n{table}\n<p class=soft>{told}</p>"
+    shown = table("happenings", HAPPENING_HEADS, cells, "What happened")
+    return f"<h2>What happened</h2>\n{shown}\n<p class=soft>{told}</p>"
 
 
 def _refusals(summary: dict[str, Any]) -> str:
@@ -271,62 +240,22 @@ def _refusals(summary: dict[str, Any]) -> str:
     if not rows:
         return ""
     heads = [escape(head).replace("\n", "<br>") for head in refusal_heads(summary)]
-    return f"<h2>Turned away or failed</h2>\n{_table('refusals', heads, rows)}"
+    shown = table("refusals", heads, rows, "Turned away or failed")
+    return f"<h2>Turned away or failed</h2>\n{shown}"
 
 
 def _versions(summary: dict[str, Any]) -> str:
     """How each version of an adapter fared; nothing without rollouts."""
-    told = "".join(f"<p>{_unbroken(escape(text))}.</p>" for text in rollouts(summary))
+    told = "".join(f"<p>{unbroken(escape(text))}.</p>" for text in rollouts(summary))
     rows = [tuple(map(escape, row)) for row in version_rows(summary)]
     if not told:
         return ""
-    return f"<h2>Versions of adapters</h2>\n{_table('versions', HEADS, rows)}\n{told}"
-
-
-def _table(kind: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are HTML already."""
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells in rows
-    )
-    return (
-        f"<div class=wide><table class={kind}><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    shown = table("versions", HEADS, rows, "Versions of adapters")
+    return f"<h2>Versions of adapters</h2>\n{shown}\n{told}"
 
 
 def _figures(result: Result, asked: Asked | None, salt: str) -> str:
-    """All figures that have something to show."""
-    from simlora.report import figures, style, tenant_figures
-    from simlora.report.over_time import figures_over_time
-    from simlora.report.pool_figure import has_mixed_load, load_by_pool
-
-    outside = from_outside(result.summary)
-    chosen: list[tuple[str, str, Callable[[Result], Figure]]] = []
-    if result.summary["requests"]["completed"]:
-        chosen.append(("Latency by tier", _LATENCY_CAPTION, figures.latency_by_tier))
-        caption = _SEEN_PHASES + _PHASES_CAPTION if outside else _PHASES_CAPTION
-        chosen.append(("Where the time goes", caption, figures.phases_by_tier))
-        chosen += figures_over_time(result, asked) if asked is not None else []
-    if len(result.timeline):
-        caption = _SEEN_LOAD if outside else _LOAD_CAPTION
-        chosen.append(("Load over time", caption, figures.load_over_time))
-        if has_mixed_load(result) and not outside:
-            chosen.append(("Load by pool", _POOLS_CAPTION, load_by_pool))
-        if not outside:
-            chosen.append(("Memory over time", _MEMORY_CAPTION, figures.memory_over_time))
-        if result.summary["adapters"]["lookups"]:
-            chosen.append(("Adapters", _ADAPTERS_CAPTION, figures.adapters))
-    if result.tenants["ttft_p99_s"].notna().any():
-        chosen.append(("Tenants in order", _ORDER_CAPTION, tenant_figures.tenants_in_order))
-        chosen.append(("Tenants by load", _TENANTS_CAPTION, tenant_figures.tenants_by_load))
-    parts = []
-    for index, (title, caption, make) in enumerate(chosen):
-        with style.styled():
-            figure = make(result)
-        svg = style.to_svg(figure, f"{salt}-{index}")
-        parts.append(
-            f"<h2>{title}</h2>\n<figure><div class=wide>{svg}</div>"
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
-    return "\n".join(parts)
+    """All figures that have something to show, without those on money."""
+    plots = plots_of(result, asked)
+    drawn = [embedded(plot, f"{salt}-{index}") for index, plot in enumerate(plots)]
+    return "\n".join(("<h2>Figures</h2>", *drawn)) if drawn else ""

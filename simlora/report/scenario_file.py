@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from simlora.errors import UserError
@@ -19,3 +20,11 @@ def scenario_of(result: Result) -> dict[str, Any]:
     except (OSError, ValueError, UserError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def asked_hash(text: str) -> str:
+    """First digits of the SHA-256 of a resolved scenario, apart from the comments on top: two runs
+    with the same one were asked the same."""
+    lines = text.splitlines(keepends=True)
+    asked = "".join(line for line in lines if not line.startswith("#"))
+    return hashlib.sha256(asked.encode()).hexdigest()[:16]

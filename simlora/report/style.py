@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from html import escape
+from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
@@ -79,17 +81,28 @@ def new_figure(height_in: float = 3.0) -> Figure:
     return Figure(figsize=(9.0, height_in), layout=ConstrainedLayoutEngine(w_pad=0.1))
 
 
-def to_svg(figure: Figure, salt: str) -> str:
+def to_svg(figure: Figure, salt: str, alt: str = "") -> str:
     """The figure as an SVG element for a page that sets `--ink` and `--line`; `salt` keeps the ids
-    of several figures on one page apart."""
+    of several figures on one page apart, `alt` says what it shows to those who do not see it."""
     buffer = io.StringIO()
     with styled(), rc_context({"svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(_INK, "var(--ink)").replace(_FAINT, "var(--line)")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # In a page's markup SVG needs no name spaces, whose names are addresses on the net.
+    svg = re.sub(r' xmlns(?::xlink)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
+    if alt:
+        svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
     # The page's style sheet gives the size; the view box keeps the proportions.
     return re.sub(r' (?:width|height)="[^"]*pt"', "", svg, count=2)
+
+
+def save(figure: Figure, path: Path, kind: str, dpi: int) -> None:
+    """Write a figure to a file, the same bytes for the same figure; within `styled_alone()`."""
+    undated = {"Software": None} if kind == "png" else {"Date": None}
+    with rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(path, format=kind, dpi=dpi, metadata=undated)
 
 
 def legend(axes: Axes, columns: int = 6, **options: Any) -> None:

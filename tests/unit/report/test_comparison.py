@@ -13,6 +13,7 @@ import pytest
 from simlora.errors import UserError
 from simlora.planning.compare import Comparison, as_json, compare_variants
 from simlora.report.comparison import html, write_comparison
+from simlora.report.comparison_words import summary_words
 from tests.unit.planning.comparing import HITS, LOADS, TTFT, judged
 from tests.unit.planning.test_capacity_curves import of_policies, scenario
 
@@ -48,9 +49,25 @@ def test_the_page_is_self_contained_and_escaped() -> None:
     assert "<svg" in text
     assert "<new>" not in text
     assert "&lt;new&gt;" in text
-    assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", text)
+    assert "://" not in text
+    assert "<th scope=col>" in text and "<th>" not in text
+    assert text.count('role="img" aria-label="') == text.count("<svg")
     assert "no difference shown" not in re.sub(r"<figcaption>.*?</figcaption>|<p.*?</p>", "", text)
     assert "The same in all variants: adapter loads 6.00." in text
+
+
+def test_the_summary_tells_what_is_better_and_worse_and_the_end_what_it_rests_on() -> None:
+    told = summary_words(compared())
+    assert len(told) == 1
+    assert told[0].startswith("<new> against lru: ")
+    assert "better in adapter hits" in told[0] and "worse in TTFT p99" in told[0]
+    alike = judged({"a": {TTFT: [1.0, 1.1]}, "b": {TTFT: [1.1, 1.0]}})
+    assert summary_words(alike) == ["b against a: no difference shown."]
+    single = judged({"a": {TTFT: [1.0]}, "b": {TTFT: [2.0]}})
+    assert summary_words(single) == ["b against a: one replication cannot tell."]
+    text = html(compared())
+    assert "timing profile roofline, from datasheets" in text
+    assert re.search(r"scenario \w+ \([0-9a-f]{16}\)", text)
 
 
 @pytest.mark.parametrize("figures", [{TTFT: [1.0]}, {TTFT: [1.0, 1.0]}, {TTFT: [0.0, 2.0]}])
@@ -72,6 +89,7 @@ def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
         write_comparison(compared(), tmp_path / "file")
 
 
+LAST = ("Metrics", "Assumptions", "Provenance")
 HEADS = ("Differences", "Eviction policy and size of the hot tier", "Busy and quiet tenants")
 
 
@@ -88,7 +106,9 @@ def test_a_comparison_of_policies_has_the_bound_and_curves(
     for name in written[-3:]:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / "comparison.html").read_text()
-    assert re.findall(r"<h2>(.*?)</h2>", text) == [*HEADS, "Distance from the bound", "Figures"]
+    heads = re.findall(r"<h2>(.*?)</h2>", text)
+    assert heads == ["Summary", "Figures", "Distance from the bound", *LAST]
+    assert re.findall(r"<h3>(.*?)</h3>", text) == list(HEADS)
     assert text.count("<svg") == 3
     assert "<td>the bound</td>" in text
     told = json.loads((tmp_path / "comparison.json").read_text())
@@ -99,7 +119,8 @@ def test_a_comparison_of_policies_has_the_bound_and_curves(
     assert not (tmp_path / "curves.png").exists()
     assert not (tmp_path / "ranks.png").exists()
     text = (tmp_path / "comparison.html").read_text()
-    assert re.findall(r"<h2>(.*?)</h2>", text) == ["Differences", "Figures"]
+    assert re.findall(r"<h2>(.*?)</h2>", text) == ["Summary", "Figures", *LAST]
+    assert re.findall(r"<h3>(.*?)</h3>", text) == ["Differences"]
 
 
 def test_an_interrupted_comparison_begins_no_curves(

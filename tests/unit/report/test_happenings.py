@@ -222,5 +222,5 @@ def test_a_crash_is_told_with_the_requests_that_it_interrupted() -> None:
     assert f"{interrupted} requests were interrupted by the loss of a replica" in html
     assert "<h2>What happened</h2>" in html
     assert "At 15&nbsp;s, replica 0 crashed (for 10&nbsp;s)." in html
-    assert "<h2>Replicas over time</h2>" in html
+    assert "<h3>Replicas over time</h3>" in html
     assert result.summary["replicas_up"]["least"] == 1

@@ -91,4 +91,4 @@ def test_latency_over_time_names_the_rollout_and_its_end(tmp_path: Path) -> None
         figure = latency_over_time(result, read_asked(result))
     labels = [text.get_text() for text in figure.axes[0].texts]
     assert labels == ["canary: acme", "rolled back: acme"]
-    assert "<h2>Latency over time</h2>" in write_report(result).read_text()
+    assert "<h3>Latency over time</h3>" in write_report(result).read_text()

@@ -87,7 +87,7 @@ def test_the_page_holds_nothing_that_was_not_measured(tmp_path: Path) -> None:
         "to the first token",
         "Jain, latency",
         "if the fleet is the scenario's",
-        f"measured on {URL}",
+        f"measured at the client of {URL}",
     ):
         assert present in told
 

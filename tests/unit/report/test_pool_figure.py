@@ -85,7 +85,7 @@ def test_areas_are_the_requests_that_went_to_each_pool(move: Result) -> None:
 
 def test_regions_count_and_pools_of_one_kind_do_not(move: Result) -> None:
     assert has_mixed_load(move)
-    assert "<h2>Load by pool</h2>" in write_report(move).read_text()
+    assert "<h3>Load by pool</h3>" in write_report(move).read_text()
     east_and_west: list[dict[str, Any]] = [
         {"gpu": "l40s", "region": "us-east"},
         {"gpu": "l40s", "region": "eu-west"},

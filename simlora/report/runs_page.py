@@ -1,0 +1,201 @@
+"""The first part of a page on several runs: what tells them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from html import escape
+from typing import Any
+
+from simlora.report.asked import read_asked
+from simlora.report.basis import provenance_rows, scenario_hash
+from simlora.report.limits import what_limits
+from simlora.report.measured import from_outside, is_measured
+from simlora.report.opening import by_verdict, limit_sentence
+from simlora.report.outside import what_was_seen
+from simlora.report.plot import Plot, embedded
+from simlora.report.runs_figures import (
+    MOST_RUNS,
+    latency_by_run,
+    load_by_run,
+    phases_by_run,
+    ttft_distribution,
+)
+from simlora.report.runs_table import runs_table, value
+from simlora.report.scenario_file import scenario_of
+from simlora.report.table import paragraph, table
+from simlora.report.words import duration, usd
+from simlora.results.result import Result
+
+_CAVEAT = (
+    "Differences are to the first run, in percent or in points of a share. Each is of one run, so "
+    "a small one may be chance: simlora compare tells with several seeds which are real."
+)
+_OTHERS_ASKED = "The runs were not asked the same requests ({}): differences may be due to that."
+_MIXED = (
+    "Some of the runs were simulated and others took place: differences between those are also "
+    "the simulation's error."
+)
+_LATENCY = "Percentiles of all completed requests of each run."
+_PHASES = (
+    "The phases of a request add up to its end-to-end time. Of a run measured at the client, "
+    "prefill is all that the server and the network did until the first token."
+)
+_TTFT = "Each line is a run: what share of requests had its first token within that time."
+_LOAD = (
+    "The whole fleet, means of each interval, from the run's beginning on. Of a run measured at "
+    "the client: answers under way, and requests without a token."
+)
+_MOST_SETTINGS = 40  # that differ; of more, the rest is only counted
+_LONGEST = 60  # characters of a setting
+_ASKED_FOR = ("workload", "tenants", "seed")
+_TTFT_P99 = ("latency", "ttft_s", "p99")
+_TOKEN_USD = ("cost", "usd_per_million_output_tokens")
+
+
+def side_by_side(results: Sequence[Result], names: Sequence[str]) -> str:
+    """Summary, limits, figures and differences of the runs, as HTML."""
+    shown = [embedded(plot, f"shared-{i}") for i, plot in enumerate(shared_plots(results, names))]
+    return "\n".join(
+        (
+            f"<h1>{len(results)} runs side by side</h1>",
+            f"<p class=soft>{escape(', '.join(names))}</p>",
+            "<h2>Summary</h2>",
+            *(f"<p class=opening>{escape(text)}</p>" for text in _summary(results, names)),
+            runs_table(results, names),
+            f"<p class=soft>{' '.join(_caveats(results))}</p>",
+            "<h2>What limits them</h2>",
+            *(
+                paragraph(f"{name}: {limit_sentence(_limits(result))}")
+                for result, name in zip(results, names, strict=True)
+            ),
+            "<h2>What was asked differently</h2>",
+            _settings(results, names),
+            "<h2>Shared figures</h2>",
+            *shown,
+            "<h2>Provenance of all</h2>",
+            _provenance(results, names),
+        )
+    )
+
+
+def shared_plots(results: Sequence[Result], names: Sequence[str]) -> list[Plot]:
+    """The figures that show all runs together; of many, the first ones."""
+    results, names = results[:MOST_RUNS], names[:MOST_RUNS]
+    plots = []
+    if any(result.summary["requests"]["completed"] for result in results):
+        plots.append(Plot("Latency by run", _LATENCY, partial(latency_by_run, results, names)))
+        draw = partial(phases_by_run, results, names)
+        plots.append(Plot("Where the time goes, by run", _PHASES, draw))
+        plots.append(Plot("Time to first token, by run", _TTFT, _ttft(results, names)))
+    if any(len(result.timeline) for result in results):
+        plots.append(Plot("Load over time, by run", _LOAD, partial(load_by_run, results, names)))
+    return plots
+
+
+def _ttft(results: Sequence[Result], names: Sequence[str]) -> Callable[[], Any]:
+    return lambda: ttft_distribution([read_asked(result).ttft_s for result in results], names)
+
+
+def _limits(result: Result) -> list[str]:
+    return what_was_seen(result) if from_outside(result.summary) else what_limits(result)
+
+
+def _summary(results: Sequence[Result], names: Sequence[str]) -> Iterator[str]:
+    """Who keeps its promises; then who is first in latency and in price."""
+    kept: list[str] = []
+    broken: list[str] = []
+    for result, name in zip(results, names, strict=True):
+        of = by_verdict(result.summary)
+        if of[1]:
+            broken.append(name)
+        elif of[0] and not of[2]:
+            kept.append(name)
+    told = [f"{' and '.join(kept)} keep{'s' * (len(kept) == 1)} every promise."] if kept else []
+    if broken:
+        told.append(f"{' and '.join(broken)} break{'s' * (len(broken) == 1)} a promise.")
+    if told:
+        yield " ".join(told)
+    best = [
+        text
+        for text in (
+            _least("the shortest p99 of TTFT", results, names, _TTFT_P99, duration),
+            _least("the lowest price of output tokens", results, names, _TOKEN_USD, usd),
+        )
+        if text
+    ]
+    if best:
+        text = ", and ".join(best)
+        yield f"{text[0].upper()}{text[1:]}."
+
+
+def _least(
+    what: str,
+    results: Sequence[Result],
+    names: Sequence[str],
+    path: Sequence[str],
+    words: Callable[[float | None], str],
+) -> str:
+    """The run with the least of a figure, or nothing if fewer than two have it."""
+    found = [value(result.summary, path) for result in results]
+    known = {name: v for name, v in zip(names, found, strict=True) if v is not None}
+    if len(known) < 2 or len(set(known.values())) < 2:
+        return ""
+    least = min(known, key=known.__getitem__)
+    return f"{what} is that of {least} ({words(known[least])})"
+
+
+def _caveats(results: Sequence[Result]) -> list[str]:
+    told = [_CAVEAT]
+    asked = [scenario_of(result) for result in results]
+    other = [key for key in _ASKED_FOR if any(a.get(key) != asked[0].get(key) for a in asked)]
+    if other:
+        told.append(_OTHERS_ASKED.format(", ".join(other)))
+    if len({is_measured(result.summary) for result in results}) > 1:
+        told.append(_MIXED)
+    return told
+
+
+def _settings(results: Sequence[Result], names: Sequence[str]) -> str:
+    """The fields of the scenarios that differ."""
+    if len({scenario_hash(result) for result in results}) == 1:
+        return "<p>Nothing: all runs have the same scenario and seed.</p>"
+    flat = [dict(_dotted(scenario_of(result))) for result in results]
+    keys = [key for key in dict.fromkeys(key for one in flat for key in one) if key != "name"]
+    differing = [key for key in keys if len({one.get(key, "—") for one in flat}) > 1]
+    rows = [
+        (escape(key), *(escape(_short(one.get(key, "—"))) for one in flat))
+        for key in differing[:_MOST_SETTINGS]
+    ]
+    if not rows:
+        return "<p>Nothing but their names.</p>"
+    heads = ("setting", *map(escape, names))
+    more = len(differing) - len(rows)
+    rest = f"<p class=soft>{more} more settings differ.</p>" if more else ""
+    return table("settings", heads, rows, "Settings that differ", named_rows=True) + rest
+
+
+def _dotted(value: Any, above: str = "") -> Iterator[tuple[str, str]]:
+    """Each leaf of plain data by its dotted key."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _dotted(inner, f"{above}.{key}" if above else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for index, inner in enumerate(value):
+            yield from _dotted(inner, f"{above}.{index}")
+    else:
+        yield above, "none" if value is None else str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _provenance(results: Sequence[Result], names: Sequence[str]) -> str:
+    """Items of all runs, one row each."""
+    items = [dict(provenance_rows(result)) for result in results]
+    keys = dict.fromkeys(key for one in items for key in one)
+    rows = [(escape(key), *(escape(one.get(key, "—")) for one in items)) for key in keys]
+    return table(
+        "provenance", ("what", *map(escape, names)), rows, "Provenance of all", named_rows=True
+    )
