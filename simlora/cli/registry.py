@@ -6,12 +6,16 @@ import json
 import math
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from simlora.cli.progress import counting
 from simlora.errors import UserError
+
+if TYPE_CHECKING:
+    from simlora.registry.record import Record
+    from simlora.registry.store import Entry
 
 _path = click.Path(path_type=Path)
 _registry_option = click.option(
@@ -72,8 +76,8 @@ def add(
     """
     from simlora.registry.add import add as put
     from simlora.registry.base_model import base_model as base_model_of
-    from simlora.registry.hashes import file_sha256
-    from simlora.registry.store import BASE_MODELS, Registry
+    from simlora.registry.hashes import file_sha256, user_cache
+    from simlora.registry.store import Registry
 
     about: dict[str, Any] = {
         **plain,
@@ -84,7 +88,7 @@ def add(
     if tokenizer is not None:
         about["tokenizer_hash"] = file_sha256(tokenizer)
     _make(folder)
-    base = base_model_of(base_model, folder / BASE_MODELS)
+    base = base_model_of(base_model, user_cache())
     record, outcome = put(Registry.open(folder), adapter, base, about, key)
     signed = f"signed by {record.signed_by}" if record.signed_by else "not signed"
     click.echo(f"{record.adapter_id}@{record.version}: {outcome.value}, {signed}")
@@ -117,14 +121,14 @@ def verify(
     is any), and config and tensors the rank, targets, scale and base that the records tell of.
     """
     from simlora.registry.base_model import base_model as base_model_of
-    from simlora.registry.hashes import file_sha256
-    from simlora.registry.store import BASE_MODELS, Registry
+    from simlora.registry.hashes import file_sha256, user_cache
+    from simlora.registry.store import Registry
     from simlora.registry.verify import problems
 
     opened = Registry.open(folder, trusted=trusted)
     adapter_id, _, version = (which or "").partition("@")
     entries = opened.entries(adapter_id, version or None) if which else opened.entries()
-    models = [base_model_of(base, folder / BASE_MODELS) for base in bases]
+    models = [base_model_of(base, user_cache()) for base in bases]
     tokenizer_hash = None if tokenizer is None else file_sha256(tokenizer)
     found = [("", problem) for problem in ([] if which else opened.strays())]
     for entry in entries:
@@ -188,20 +192,25 @@ def audit(folder: Path, max_rank: int, z_limit: float | None, as_json: bool) -> 
 @registry.command(name="list")
 @_registry_option
 @_json_option
-def list_(folder: Path, as_json: bool) -> None:
-    """Tell which versions of which adapters there are, as their records say."""
+def list_(folder: Path, as_json: bool) -> int:
+    """Tell which versions of which adapters there are, as their records say.
+
+    A version whose record cannot be read is told of with what is wrong: its row, or JSON object of
+    adapter_id, version and problem. Then the exit code is 1.
+    """
     from simlora.registry.store import Registry
 
-    entries = Registry.open(folder).entries()
-    records = [entry.record for entry in entries]
+    rows = [(entry, _record(entry)) for entry in Registry.open(folder).entries()]
+    code = 1 if any(isinstance(record, str) for _, record in rows) else 0
     if as_json:
-        _print_json([record.model_dump(mode="json") for record in records])
-        return
+        _print_json([_fields(*row) for row in rows])
+        return code
     from rich.console import Console
 
     from simlora.cli.registry_tables import list_table
 
-    Console().print(list_table(records))
+    Console().print(list_table(rows))
+    return code
 
 
 @registry.command()
@@ -215,6 +224,20 @@ def keys(folder: Path, name: str) -> None:
     private, public = new_keys(folder, name)
     click.echo(f"{private}: the private key, to be kept secret")
     click.echo(f"{public}: the public key, to be copied into the folder trusted of a registry")
+
+
+def _record(entry: Entry) -> Record | str:
+    """The record, or what is wrong with it."""
+    try:
+        return entry.record
+    except UserError as error:
+        return str(error)
+
+
+def _fields(entry: Entry, record: Record | str) -> dict[str, Any]:
+    if isinstance(record, str):
+        return {"adapter_id": entry.adapter_id, "version": entry.version, "problem": record}
+    return record.model_dump(mode="json")
 
 
 def _make(folder: Path) -> None:

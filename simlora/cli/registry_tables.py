@@ -13,14 +13,20 @@ from rich.text import Text
 if TYPE_CHECKING:
     from simlora.registry.audit import Finding
     from simlora.registry.record import Record
+    from simlora.registry.store import Entry
 
 
-def list_table(records: Sequence[Record]) -> RenderableType:
-    """A row a version."""
-    if not records:
+def list_table(rows: Sequence[tuple[Entry, Record | str]]) -> RenderableType:
+    """A row a version; below them, what is wrong with those that have a sentence for a record."""
+    if not rows:
         return Text("no adapters")
     table = _table("adapter", "version", "tenant", "base model", "rank", "signed by", "promoted")
-    for record in records:
+    problems = []
+    for entry, record in rows:
+        if isinstance(record, str):
+            table.add_row(*map(Text, (entry.adapter_id, entry.version, "unreadable")))
+            problems.append(Text(f"{entry}: {record}"))
+            continue
         promoted = "—" if record.promoted_at is None else f"{record.promoted_at:%Y-%m-%d}"
         cells = (
             record.adapter_id,
@@ -32,7 +38,7 @@ def list_table(records: Sequence[Record]) -> RenderableType:
             promoted,
         )
         table.add_row(*map(Text, cells))
-    return table
+    return Group(table, Text(), *problems) if problems else table
 
 
 def audit_table(

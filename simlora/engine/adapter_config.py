@@ -7,13 +7,14 @@ Needs no torch, so that an adapter can be judged where none is installed.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from simlora.engine.module_patterns import EndingPatterns, ModuleNames, endings
 from simlora.errors import UserError
 from simlora.scenario.catalog.huggingface import read_json
 from simlora.scenario.catalog.specs import TARGET_SETS
@@ -25,7 +26,6 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 MODULES = TARGET_SETS["all-linear"]
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-_LONGEST_PATTERN = 4000
 
 # Fields that change what an adapter computes, and which the engine does not have.
 _UNSUPPORTED = {
@@ -109,32 +109,52 @@ class AdapterConfig(Strict):
 
     def rank(self, name: str) -> int:
         """The rank of a module, by PEFT's name of it."""
-        return self.rank_pattern.get(_pattern_of(self.rank_pattern, name), self.r)
+        return self._ranks.get(name, self.r)
 
     def scale(self, name: str) -> float:
         """What B A x is multiplied by: alpha / r, or alpha / sqrt(r) if rank-stabilized
         (https://arxiv.org/abs/2312.03732)."""
-        alpha = self.alpha_pattern.get(_pattern_of(self.alpha_pattern, name), self.lora_alpha)
+        alpha = self._alphas.get(name, self.lora_alpha)
         rank = self.rank(name)
         return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
 
     def _matches(self, name: str, layer: int | None = None) -> bool:
-        if _listed(self.exclude_modules, name):
+        if name in self._excluded:
             return False
         if self.target_modules == "all-linear":
             return True
-        if not _listed(self.target_modules, name):
+        if name not in self._targeted:
             return False
-        wanted = self.layers_to_transform
-        if wanted is None or wanted == []:
-            return True
-        return layer == wanted if isinstance(wanted, int) else layer in wanted
+        return not self._layers or layer in self._layers
 
-    def _check_listed(self, names: list[str]) -> None:
+    def _check_listed(self, names: Iterable[str]) -> None:
         """Raises UserError for an entry of `target_modules` that is no linear module of a layer."""
+        known = {ending for name in names for ending in endings(name)}
         for target in self.target_modules:
-            if not any(_listed([target], name) for name in names):
+            if target not in known:
                 raise _outside(target)
+
+    @cached_property
+    def _targeted(self) -> ModuleNames:
+        return ModuleNames(() if self.target_modules == "all-linear" else self.target_modules)
+
+    @cached_property
+    def _excluded(self) -> ModuleNames:
+        return ModuleNames(self.exclude_modules)
+
+    @cached_property
+    def _layers(self) -> frozenset[int]:
+        """The layers that are changed; all of them if none is named."""
+        wanted = self.layers_to_transform
+        return frozenset([wanted] if isinstance(wanted, int) else wanted or ())
+
+    @cached_property
+    def _ranks(self) -> EndingPatterns[int]:
+        return EndingPatterns(self.rank_pattern)
+
+    @cached_property
+    def _alphas(self) -> EndingPatterns[float]:
+        return EndingPatterns(self.alpha_pattern)
 
 
 def read_adapter_config(folder: Path) -> AdapterConfig:
@@ -177,40 +197,35 @@ def tensor_name(module: str, matrix: str) -> str:
     return f"base_model.model.{module}.lora_{matrix}.weight"
 
 
+def check_names(path: Path, modules: Iterable[str], tensors: Iterable[str]) -> None:
+    """Raises UserError unless the tensors of a file are A and B of these modules, and nothing
+    else."""
+    expected = {tensor_name(module, matrix) for module in modules for matrix in "AB"}
+    for name in tensors:
+        if name not in expected:
+            raise UserError(f"{path}: {name} is none of the matrices that its {CONFIG} tells of")
+    for name in sorted(expected.difference(tensors)):
+        raise UserError(f"{path}: {name} is missing")
+
+
 def _set(value: Any) -> bool:
     return value is not None and value is not False and value not in ("", [], {})
 
 
-def _listed(modules: Iterable[str] | None, name: str) -> bool:
-    """Whether PEFT finds a name in a list of names' endings, or a regular expression matches it."""
-    if modules is None:
-        return False
-    if isinstance(modules, str):
-        return re.fullmatch(modules, name) is not None
-    return any(name == module or name.endswith(f".{module}") for module in modules)
-
-
-def _pattern_of(patterns: Iterable[str], name: str) -> str:
-    """The first pattern that matches the end of a name, or the name itself."""
-    matching = (each for each in patterns if re.match(rf"(.*\.)?({each})$", name))
-    return next(matching, name)
-
-
 def _check_patterns(config: AdapterConfig) -> None:
-    """Raises UserError for what is no regular expression, and for layers without a list of modules,
-    which PEFT does not take either."""
-    patterns = [("rank_pattern", each) for each in config.rank_pattern]
-    patterns += [("alpha_pattern", each) for each in config.alpha_pattern]
-    for field in ("target_modules", "exclude_modules"):
-        if isinstance(value := getattr(config, field), str):
-            patterns.append((field, value))
-    for field, pattern in patterns:
-        if len(pattern) > _LONGEST_PATTERN:
-            raise UserError(f"{field}: a pattern has at most {_LONGEST_PATTERN} characters")
+    """Raises UserError for patterns that cannot be matched, and for layers without a list of
+    modules, which PEFT does not take either."""
+    fields: dict[str, Callable[[], object]] = {
+        "rank_pattern": lambda: config._ranks,
+        "alpha_pattern": lambda: config._alphas,
+        "target_modules": lambda: config._targeted,
+        "exclude_modules": lambda: config._excluded,
+    }
+    for field, compiled in fields.items():
         try:
-            re.compile(pattern)
-        except (re.error, RecursionError, OverflowError):
-            raise UserError(f"{field}: {given(pattern)} is no regular expression") from None
+            compiled()
+        except UserError as error:
+            raise UserError(f"{field}: {error}") from None
     if config.layers_to_transform is not None and isinstance(config.target_modules, str):
         raise UserError("layers_to_transform: needs a list of target_modules")
     if config.layers_pattern not in (None, "layers", ["layers"]):

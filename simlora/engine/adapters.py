@@ -16,6 +16,7 @@ from kernels.shapes import MODULES, ModelShape
 from simlora.engine.adapter_config import (
     CONFIG,
     WEIGHTS,
+    check_names,
     module_name,
     read_adapter_config,
     tensor_name,
@@ -23,7 +24,6 @@ from simlora.engine.adapter_config import (
 from simlora.engine.pickles import refuse_pickles
 from simlora.engine.tensor_files import TensorFiles, open_tensors
 from simlora.errors import UserError
-from simlora.scenario.problems import given
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,6 @@ def load_adapter(
     shape: ModelShape,
     dtype: torch.dtype,
     *,
-    base_model: str | None = None,
     max_rank: int | None = None,
 ) -> LoadedAdapter:
     """The adapter in a folder with `adapter_config.json` and `adapter_model.safetensors`, for a
@@ -53,16 +52,10 @@ def load_adapter(
 
     Raises UserError, of one sentence that names the file and the field or tensor, for what is not
     plain LoRA on the seven linear modules, for files that do not fit each other or the model, and
-    for values that are not finite. `base_model`: the `base_model_name_or_path` that it has to have;
-    `max_rank`: the highest rank that it may have.
+    for values that are not finite. `max_rank`: the highest rank that it may have.
     """
     path = folder / CONFIG
     config = read_adapter_config(folder)
-    if base_model is not None and config.base_model_name_or_path != base_model:
-        raise UserError(
-            f"{path}: base_model_name_or_path is {given(config.base_model_name_or_path)}, but the "
-            f'base model is "{base_model}"'
-        )
     try:
         targets = config.targets(shape.num_hidden_layers)
     except UserError as error:
@@ -79,7 +72,7 @@ def load_adapter(
         for module in modules
     }
     with open_tensors([folder / WEIGHTS]) as tensors:
-        _check_names(set(targets.values()), tensors)
+        check_names(folder / WEIGHTS, targets.values(), tensors.place)
         for at, name in targets.items():
             _fill(weights[at], name, config.rank(name), config.scale(name), tensors)
     return LoadedAdapter(rank, modules, weights)
@@ -89,7 +82,6 @@ def save_adapter(
     folder: Path,
     weights: Mapping[tuple[int, str], LoraModule],
     dtype: torch.dtype,
-    base_model: str | None = None,
 ) -> None:
     """Write matrices as PEFT does: tensors of `dtype` and a config that names each module whose
     rank or scale is not that of the first."""
@@ -104,7 +96,6 @@ def save_adapter(
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_model,
         "target_modules": list(names),
         "r": rank,
         "lora_alpha": alpha,
@@ -120,16 +111,6 @@ def _zeros(shape: ModelShape, module: str, rank: int, dtype: torch.dtype) -> Lor
     inner, outer = shape.linear_shapes[module]
     a, b = torch.zeros(rank, inner, dtype=dtype), torch.zeros(outer, rank, dtype=dtype)
     return LoraModule(a, b, 1.0)
-
-
-def _check_names(modules: set[str], tensors: TensorFiles) -> None:
-    """Raises UserError unless the file has A and B of these modules, and nothing else."""
-    expected = {tensor_name(module, matrix) for module in modules for matrix in "AB"}
-    for name, path in tensors.place.items():
-        if name not in expected:
-            raise UserError(f"{path}: {name} is none of the matrices that its {CONFIG} tells of")
-    for name in sorted(expected - tensors.place.keys()):
-        raise UserError(f"{next(iter(tensors.files))}: {name} is missing")
 
 
 def _fill(module: LoraModule, name: str, rank: int, scale: float, tensors: TensorFiles) -> None:

@@ -1,4 +1,5 @@
-"""The formats of weights that are not read, since reading a pickle runs what it holds."""
+"""Which weights are not read: pickles, since reading one runs what it holds, and numbers of a type
+that the engine does not compute with."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 from simlora.errors import UserError
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_TYPES = ("F32", "F16", "BF16")  # as safetensors names them
 
 
 def refuse_pickles(folder: Path, wanted: str) -> None:
@@ -19,4 +21,12 @@ def refuse_pickles(folder: Path, wanted: str) -> None:
         raise UserError(
             f"{folder / pickles[0]}: is a pickle, which may run code and is not read; "
             f"save it as {wanted}"
+        )
+
+
+def refuse_types(path: Path, tensor: str, dtype: str) -> None:
+    """Raises UserError unless a tensor of a file has floating-point numbers of 16 or 32 bits."""
+    if dtype not in _TYPES:
+        raise UserError(
+            f"{path}: {tensor} is of type {dtype}, but only {', '.join(_TYPES)} are supported"
         )

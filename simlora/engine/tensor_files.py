@@ -14,14 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from simlora.engine.pickles import refuse_types
 from simlora.errors import UserError
-
-DTYPES: dict[str, torch.dtype] = {
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-}
-_STORED = {"F32", "F16", "BF16"}  # as safetensors names them
 
 
 class TensorFiles:
@@ -56,11 +50,7 @@ class TensorFiles:
         """
         path = self.place[name]
         part = self._handles[path].get_slice(name)
-        if part.get_dtype() not in _STORED:
-            raise UserError(
-                f"{path}: {name} is of type {part.get_dtype()}, but only {', '.join(DTYPES)} are "
-                "supported"
-            )
+        refuse_types(path, name, part.get_dtype())
         if tuple(part.get_shape()) != tuple(target.shape):
             raise UserError(
                 f"{path}: {name} has shape {list(part.get_shape())}, not {list(target.shape)}"
@@ -89,10 +79,3 @@ def open_tensors(paths: Iterable[Path]) -> Iterator[TensorFiles]:
                     f"{path}: cannot be read: {error.strerror or 'no such file'}"
                 ) from None
         yield TensorFiles(handles)
-
-
-def dtype_named(name: str) -> torch.dtype:
-    """`fp32`, `fp16` or `bf16`. Raises UserError for another."""
-    if name not in DTYPES:
-        raise UserError(f'dtype must be one of {", ".join(DTYPES)}, not "{name}"')
-    return DTYPES[name]

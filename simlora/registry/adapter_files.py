@@ -15,17 +15,18 @@ from simlora.engine.adapter_config import (
     MODULES,
     WEIGHTS,
     AdapterConfig,
+    check_names,
     read_adapter_config,
     tensor_name,
 )
-from simlora.engine.pickles import refuse_pickles
+from simlora.engine.pickles import refuse_pickles, refuse_types
 from simlora.errors import UserError
-from simlora.registry.tensors import Header, check_type, read_headers, read_values
+from simlora.registry.tensors import Header, read_headers, read_values
 from simlora.scenario.catalog.specs import ModelSpec
 
 FILES = (CONFIG, WEIGHTS)
 _LAYER = re.compile(r"\.layers\.(\d{1,9})\.")
-_MOST_LAYERS = 10_000
+_MOST_LAYERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,12 @@ def read_adapter(folder: Path, base: ModelSpec | None) -> AdapterFiles:
         targets = config.targets(layers)
     except UserError as error:
         raise UserError(f"{folder / CONFIG}: {error}") from None
-    _check_names(path, set(targets.values()), headers)
+    check_names(path, targets.values(), headers)
     widths = {} if base is None else dict(base.linear_shapes)
     for (_, module), name in targets.items():
         pair = (tensor_name(name, "A"), tensor_name(name, "B"))
         for tensor in pair:
-            check_type(path, tensor, headers[tensor].dtype)
+            refuse_types(path, tensor, headers[tensor].dtype)
             if len(headers[tensor].shape) != 2:
                 raise UserError(f"{path}: {tensor} is no matrix")
         if module not in widths:
@@ -101,13 +102,3 @@ def _layers(path: Path, headers: Mapping[str, Header]) -> int:
     if layers > _MOST_LAYERS:
         raise UserError(f"{path}: has a tensor of layer {layers - 1}, more than any model")
     return layers
-
-
-def _check_names(path: Path, modules: set[str], headers: Mapping[str, Header]) -> None:
-    """Raises UserError unless the file has A and B of these modules, and nothing else."""
-    expected = {tensor_name(module, matrix) for module in modules for matrix in "AB"}
-    for name in headers:
-        if name not in expected:
-            raise UserError(f"{path}: {name} is none of the matrices that its {CONFIG} tells of")
-    for name in sorted(expected - headers.keys()):
-        raise UserError(f"{path}: {name} is missing")

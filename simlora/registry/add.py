@@ -14,7 +14,7 @@ from simlora.engine.adapter_config import CONFIG, WEIGHTS
 from simlora.engine.pickles import refuse_pickles
 from simlora.errors import UserError
 from simlora.registry.adapter_files import FILES, AdapterFiles, read_adapter
-from simlora.registry.atomic import new_folder, replace_file
+from simlora.registry.atomic import Work, new_folder
 from simlora.registry.base_model import BaseModel
 from simlora.registry.hashes import file_sha256
 from simlora.registry.record import RECORD, Record, told
@@ -63,7 +63,7 @@ def add(
             if key is not None:
                 record = sign(record, key, registry.trusted)
             if entry.folder.exists():
-                return record, _again(entry, record)
+                return record, _again(entry, record, work)
             (work.path / RECORD).write_bytes(record.file_bytes())
             work.keep()
     except FileExistsError:
@@ -112,7 +112,7 @@ def _record(adapter: AdapterFiles, base: BaseModel, about: Mapping[str, Any]) ->
         raise UserError(told(error)) from None
 
 
-def _again(entry: Entry, record: Record) -> Outcome:
+def _again(entry: Entry, record: Record, work: Work) -> Outcome:
     """Take the new record for a version that is there, if it may be."""
     known = entry.record
     for name, sha256 in ((WEIGHTS, record.file_sha256), (CONFIG, record.config_sha256)):
@@ -128,5 +128,5 @@ def _again(entry: Entry, record: Record) -> Outcome:
         raise UserError(
             f"{entry}: its record is signed by {known.signed_by}, so a new one must be, too"
         )
-    replace_file(entry.folder / RECORD, record.file_bytes())
+    work.replace(entry.folder / RECORD, record.file_bytes())
     return Outcome.CHANGED

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,14 @@ from simlora.registry.atomic import replace_file
 
 TOKENIZER = "tokenizer.json"
 _CONFIGS = ("config.json", "model.safetensors.index.json")
+
+
+def user_cache() -> Path:
+    """The user's own file to keep hashes of base models in; not in a registry, where whoever adds
+    adapters could say what a base model's hash is."""
+    told = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    home = told if told.is_absolute() else Path("~/.cache").expanduser()
+    return home / "simlora" / "base-models.json"
 
 
 def file_sha256(path: Path) -> str:
@@ -30,8 +40,9 @@ def base_model_hash(folder: Path, cache: Path | None = None) -> str:
 
     So it changes with any weight and with anything in the config, the version of transformers that
     wrote it included. `cache` is a file to keep the hashes of the weights in: they are computed
-    again for files of another size, inode, or time of change, which no program can set back. Raises
-    UserError if the folder has no config or no weights.
+    again for files of another size, inode, or time of change, which no program can set back. Where
+    it cannot be written, nothing is kept. Raises UserError if the folder has no config or no
+    weights.
     """
     folder = folder.parent if folder.is_file() else folder
     weights = sorted(folder.glob("*.safetensors"))
@@ -61,7 +72,9 @@ def _cached(paths: list[Path], cache: Path | None) -> dict[str, str]:
             news = _stamp(path) == stamp
         found[path.name] = str(entry["sha256"])
     if cache is not None and news:
-        replace_file(cache, (json.dumps(known, indent=2) + "\n").encode())
+        with suppress(OSError):  # it will take longer again
+            cache.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            replace_file(cache, (json.dumps(known, indent=2) + "\n").encode())
     return found
 
 

@@ -21,7 +21,6 @@ from simlora.scenario.problems import did_you_mean
 from simlora.scenario.wording import explain
 
 TRUSTED = "trusted"
-BASE_MODELS = ".base-models.json"  # hashes of base models' files, so as not to compute them again
 _NAMES = (*FILES, RECORD)
 _NAME = TypeAdapter[str](Name)
 _alerts = logging.getLogger("simlora.registry")

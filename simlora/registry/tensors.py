@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from simlora.engine.pickles import refuse_types
 from simlora.errors import UserError
 
 _NEEDED = "the registry needs the package safetensors; pip install 'simlora[registry]'"
-STORED = ("F32", "F16", "BF16")  # as safetensors names them; what the engine reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +56,10 @@ def read_values(path: Path) -> dict[str, NDArray[np.float32]]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     for name, part in stored:
-        check_type(path, name, part["dtype"])
+        refuse_types(path, name, part["dtype"])
     return {
         name: _float32(part["data"], part["dtype"]).reshape(part["shape"]) for name, part in stored
     }
-
-
-def check_type(path: Path, name: str, dtype: str) -> None:
-    """Raises UserError for a type that the engine does not read."""
-    if dtype not in STORED:
-        raise UserError(
-            f"{path}: {name} is of type {dtype}, but only {', '.join(STORED)} are supported"
-        )
 
 
 def _float32(data: bytes, dtype: str) -> NDArray[np.float32]:

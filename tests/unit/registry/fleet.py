@@ -90,6 +90,13 @@ def edit_tensors(folder: Path, change: Callable[[Tensors], object]) -> None:
     save_file(tensors, folder / WEIGHTS)
 
 
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in sorted(folder.rglob("*"))
+    }
+
+
 def as_bf16(tensors: Tensors) -> bytes:
     """The same tensors, cut to bf16, as a safetensors file."""
     halves = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 
 from simlora.errors import UserError
-from simlora.registry import add as adding
 from simlora.registry.add import Outcome
 from simlora.registry.base_model import BaseModel
 from simlora.registry.record import read_record
@@ -28,6 +26,7 @@ from tests.unit.registry.fleet import (
     edit_tensors,
     matrices,
     tensor,
+    tree,
     write_adapter,
 )
 
@@ -49,13 +48,6 @@ def refusal(house: House, **how: Any) -> str:
     assert "\n" not in said
     assert ".unfinished" not in said
     return said
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
-        for path in sorted(folder.rglob("*"))
-    }
 
 
 def test_the_record_tells_what_files_and_caller_say(house: House) -> None:
@@ -318,75 +310,3 @@ def test_a_version_keeps_its_tenant_and_base_model(house: House) -> None:
 def test_what_was_signed_stays_signed(house: House) -> None:
     house.add()
     assert "its record is signed by ops" in refusal(house, key=None)
-
-
-# --- interruption --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("step", ["copyfile", "read_adapter", "sign"])
-def test_an_interrupted_add_leaves_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    before = tree(house.folder)
-    with monkeypatch.context() as patched:
-        patched.setattr(*((shutil, step) if step == "copyfile" else (adding, step)), interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            house.add()
-    assert tree(house.folder) == before
-    house.add()
-    assert house.load() == house.stored
-
-
-def test_what_a_killed_add_left_is_no_adapter(house: House) -> None:
-    """As the system leaves it if the process ends at once: the name comes last."""
-    left = house.folder / ".unfinished-x"
-    shutil.copytree(house.adapter, left)
-    house.add()
-    assert [str(each) for each in house.registry.entries()] == ["support@v1"]
-    assert house.registry.strays() == []
-
-
-def test_an_interrupted_promotion_keeps_the_old_record(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    house.add(promoted_at=None)
-    before = tree(house.folder)
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            house.add()
-    assert tree(house.folder) == before
-    assert house.load() == house.stored
-
-
-def test_of_two_adds_at_once_the_second_is_refused(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = write_adapter(house.path / "other", seed=1)
-    really = adding.sign
-
-    def overtaken(*arguments: Any) -> Any:
-        monkeypatch.undo()
-        house.add(other)
-        monkeypatch.setattr(Path, "exists", late)
-        return really(*arguments)
-
-    there = Path.exists
-
-    def late(path: Path, **how: Any) -> bool:
-        """The second has looked just before the first was done."""
-        monkeypatch.setattr(Path, "exists", there)
-        return path != house.stored and there(path, **how)
-
-    monkeypatch.setattr(adding, "sign", overtaken)
-    with pytest.raises(UserError, match="was added by another process"):
-        house.add()
-    assert (house.stored / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
-    assert house.load() == house.stored

@@ -138,8 +138,44 @@ def test_audit_and_list_are_tables_or_json(shell: Shell) -> None:
     assert (told["adapters"], told["z_limit"]) == (1, 6.0)
     assert [each["kind"] for each in told["findings"]] == ["unsigned", "not_promoted"]
     (shell.registry / "support" / "v1" / "record.json").write_text("{")
-    assert shell.run("list")[0] == 2
     assert "damaged" in shell.run("audit")[1]
+
+
+def test_a_record_that_cannot_be_read_does_not_keep_list_from_the_others(shell: Shell) -> None:
+    for version in ("v1", "v2", "v3"):
+        shell.add(version=version)
+    bad = shell.registry / "support" / "v2" / "record.json"
+    bad.write_text("{")
+    said = f"{bad}:1: is not valid JSON: "
+    code, out, err = shell.run("list")
+    assert (code, err) == (1, "")
+    rows = [line.split()[1:3] for line in out.splitlines() if line.startswith("support ")]
+    assert rows == [["v1", "acme"], ["v2", "unreadable"], ["v3", "acme"]]
+    assert f"support@v2: {said}" in out.replace("\n", "")
+    code, out, _ = shell.run("list", "--json")
+    told = json.loads(out)
+    assert (code, [row["version"] for row in told]) == (1, ["v1", "v2", "v3"])
+    assert told[1].keys() == {"adapter_id", "version", "problem"}
+    assert told[1]["problem"].startswith(said)
+
+
+def test_a_registry_is_not_asked_for_the_hash_of_a_base_model(
+    shell: Shell, user_caches: Path
+) -> None:
+    """Who can write to a registry could say there that another model is the base model."""
+    shell.add()
+    (cache,) = (path for path in user_caches.rglob("*") if path.is_file())
+    assert not [path for path in shell.registry.iterdir() if path.name != "support"]
+    other = write_base(shell.path / "other", seed=1)
+    shell.add("--base-model", other, version="v2")
+    known = json.loads(cache.read_text())
+    ours, theirs = (known[str(each / "model.safetensors")] for each in (shell.base, other))
+    stamped = {**theirs, "sha256": ours["sha256"]}
+    for name in (".base-models.json", cache.name):
+        content = {str(other / "model.safetensors"): stamped}
+        (shell.registry / name).write_text(json.dumps(content))
+    assert shell.run("verify", "support@v1", "--base-model", shell.base)[0] == 0
+    assert shell.run("verify", "support@v1", "--base-model", other)[0] == 1
 
 
 def test_an_empty_registry_is_good(shell: Shell) -> None:
@@ -228,8 +264,13 @@ def test_without_the_extra_one_sentence_says_what_to_install(shell: Shell) -> No
     key = shell.trust()
     where = ("--registry", shell.registry)
     names = ("--id", "support", "--tenant", "acme", "--version", "v1", "--base-model", shell.base)
-    for package in ("cryptography", "safetensors"):
-        done = without(package, "add", shell.adapter, *where, *names, "--key", key)
+    edit_json(shell.adapter / "adapter_config.json", target_modules=".*(q_proj|down_proj)")
+    for package, module in (
+        ("cryptography", "cryptography"),
+        ("safetensors", "safetensors"),
+        ("google-re2", "re2"),
+    ):
+        done = without(module, "add", shell.adapter, *where, *names, "--key", key)
         assert done.returncode == 2
         assert f"package {package}; pip install 'simlora[registry]'" in done.stderr
         assert done.stderr.count("\n") == 1

@@ -12,7 +12,7 @@ import pytest
 from simlora.errors import UserError
 from simlora.registry import hashes
 from simlora.registry.base_model import base_model
-from simlora.registry.hashes import base_model_hash, file_sha256
+from simlora.registry.hashes import base_model_hash, file_sha256, user_cache
 from tests.unit.registry.fleet import edit_json, write_base
 
 
@@ -80,6 +80,21 @@ def test_a_cache_that_is_none_is_written_anew(tmp_path: Path, content: str) -> N
     cache.write_bytes(content.encode(errors="surrogateescape"))
     assert base_model_hash(folder, cache) == base_model_hash(folder)
     assert "model.safetensors" in cache.read_text()
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
+    folder, file = write_base(tmp_path / "base"), tmp_path / "file"
+    file.write_text("")
+    assert base_model_hash(folder, file / "cache.json") == base_model_hash(folder)
+
+
+def test_the_cache_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for told in ("", "relative/path"):  # which counts as unset
+        monkeypatch.setenv("XDG_CACHE_HOME", told)
+        assert user_cache() == tmp_path / ".cache" / "simlora" / "base-models.json"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+    assert user_cache() == tmp_path / "own" / "simlora" / "base-models.json"
 
 
 def test_what_is_no_base_model_is_refused(tmp_path: Path) -> None:

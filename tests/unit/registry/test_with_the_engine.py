@@ -28,7 +28,7 @@ def test_the_engine_loads_what_the_registry_hands_out(tmp_path: Path, half: bool
     record, _ = house.add()
     assert house.base.spec is not None
     shape = shape_of(house.base.spec)
-    loaded = load_adapter(house.load(), shape, torch.float32, base_model=record.base_model_name)
+    loaded = load_adapter(house.load(), shape, torch.float32)
     assert (loaded.rank, list(loaded.modules)) == (record.rank, record.target_modules)
     norms = update_norms(read_adapter(house.stored, house.base.spec))
     assert loaded.weights.keys() == norms.keys()
