@@ -110,6 +110,9 @@ def serve(
 
     With --engine embedded all is computed. A model that is a folder has its weights, tokenizer and
     chat template; others have random weights, and are told as words.
+
+    SIGTERM or Ctrl-C lets requests under way end (--grace), and the exit code is 0; SIGTERM before
+    the server is ready ends it with 143. Clients that connect before it is ready wait.
     """
     if new_key is not None:
         return _print_key(new_key)
@@ -138,13 +141,14 @@ def serve(
     def note(sentence: str) -> None:
         click.echo(f"note: {sentence}", err=True)
 
-    try:
-        service = _service(loaded, api_keys, embedded if engine == EMBEDDED else None, note)
-    except UserError as error:
-        if scenario is None:
-            raise
-        raise with_place(error, scenario, overrides) from None
-    with run.listen(host, port) as listener:
+    # A port that is taken is told before the model is loaded, which may take a while.
+    with run.ended_by_sigterm(), run.listen(host, port) as listener:
+        try:
+            service = _service(loaded, api_keys, embedded if engine == EMBEDDED else None, note)
+        except UserError as error:
+            if scenario is None:
+                raise
+            raise with_place(error, scenario, overrides) from None
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listener.getsockname()[1]}"
         click.echo(f"serving {loaded.name} at {url} (Ctrl-C ends it)", err=True)

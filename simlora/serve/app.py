@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,13 +19,19 @@ from simlora.scenario.deployment import Deployment
 from simlora.serve.bodies import Asked, read_body
 from simlora.serve.keys import Keys, operators_only
 from simlora.serve.metrics import Metrics
-from simlora.serve.problems import FORBIDDEN, INVALID, MISSING, Problem, draining, invalid
+from simlora.serve.problems import INVALID, LATE, MISSING, Problem, draining, invalid
 from simlora.serve.replica import Replica
 from simlora.serve.replies import Reply
 from simlora.serve.responses import AnswerResponse, ProblemResponse
 
-MOST_BYTES = 32 * 2**20  # of a body
-# A longer one is read by a thread, so that those who are being answered need not wait for it.
+# Of a body there is read what holds the longest request, and no more: parsing JSON stops everything
+# else. Tokens take fewer bytes than this on average, also where JSON escapes every letter.
+TOKEN_BYTES = 32
+OTHER_BYTES = 2**18  # everything but the prompt
+MOST_BYTES = 32 * 2**20  # however long requests may be
+BODY_S = 60.0  # in which a body must have come
+# A longer one is read by a thread. While its JSON is parsed everything else stands still all the
+# same; while its text is tokenized it does not.
 LONG_BYTES = 50_000
 
 _Outcome = TypeVar("_Outcome")
@@ -75,24 +82,38 @@ class OpenAIServer:
     async def _answer(self, http: Request, *, chat: bool) -> Response:
         self._check_open()
         owner = self._owner(http)
-        raw = await _body(http)
+        raw = await _body(http, self.most_bytes)
         asked = await _aside(raw, partial(read_body, raw, chat))
         tenant, adapter = self._find(asked, owner)
+        if isinstance(asked.prompt, list):
+            self._room(len(asked.prompt), asked)  # ids are not looked at to learn how many they are
         prompt = await _aside(raw, partial(self._replica.encode, asked))
         if not prompt:
             raise invalid("prompt: has no tokens; give at least one")
-        longest = self._replica.longest
-        room = longest - len(prompt)
-        if room < (asked.most or 1):
-            tokens = len(prompt) + (asked.most or 1)
-            raise invalid(
-                f"prompt and answer have {tokens} tokens, allowed are {longest}",
-                "context_length_exceeded",
-            )
+        room = self._room(len(prompt), asked)
         self._check_open()  # still: the body was waited for
         answer = self._replica.ask(tenant, adapter, prompt, asked.most or room, asked)
         reply = Reply(asked, answer, int(time.time()))
         return AnswerResponse(self._replica, answer, reply, stream=asked.stream)
+
+    @property
+    def most_bytes(self) -> int:
+        """What the body of a request may have: 32 bytes for each token that prompt and answer may
+        have together, and 256 KiB; at most 32 MiB."""
+        return min(MOST_BYTES, OTHER_BYTES + TOKEN_BYTES * self._replica.longest)
+
+    def _room(self, prompt_tokens: int, asked: Asked) -> int:
+        """The tokens that are left for an answer. Raises Problem (400) if they are too few."""
+        longest, answer_tokens = self._replica.longest, asked.most or 1
+        if prompt_tokens + answer_tokens > longest:
+            # Of a prompt that is too long by itself, the tokens are not counted to the end.
+            least = "at least " if prompt_tokens > longest else ""
+            raise invalid(
+                f"prompt and answer have {least}{prompt_tokens + answer_tokens} tokens, allowed "
+                f"are {longest}",
+                "context_length_exceeded",
+            )
+        return longest - prompt_tokens
 
     async def _models(self, http: Request) -> Response:
         owner = self._owner(http)
@@ -135,21 +156,20 @@ class OpenAIServer:
         return None if self._keys is None else self._keys.owner(http.headers.get("authorization"))
 
     def _find(self, asked: Asked, owner: int | None) -> tuple[int, int]:
-        """Tenant and adapter of a request. Raises Problem (403, 404)."""
+        """Tenant and adapter of a request. Raises Problem (404), also for another tenant's adapter:
+        who else is served is nobody's business."""
         deployment = self._deployment
         if asked.model == self._base:
             if owner is None:
                 owner = _named(deployment, asked.user)
             return owner, -1
         adapter = self._adapters.get(asked.model)
-        if adapter is None:
-            message = f'model: there is no "{asked.model[:80]}", see /v1/models'
-            raise Problem(404, MISSING, message, "model_not_found")
-        tenant = deployment.adapters[adapter].tenant
-        if owner is not None and owner != tenant:
-            message = "model: the adapter is another tenant's"
-            raise Problem(403, FORBIDDEN, message, "not_your_model")
-        return tenant, adapter
+        if adapter is not None:
+            tenant = deployment.adapters[adapter].tenant
+            if owner in (None, tenant):
+                return tenant, adapter
+        message = f'model: there is no "{asked.model[:80]}", see /v1/models'
+        raise Problem(404, MISSING, message, "model_not_found")
 
 
 def _named(deployment: Deployment, user: str | None) -> int:
@@ -161,15 +181,26 @@ async def _aside(raw: bytes, work: Callable[[], _Outcome]) -> _Outcome:
     return await run_in_threadpool(work) if len(raw) > LONG_BYTES else work()
 
 
-async def _body(http: Request) -> bytes:
-    """The body. Raises Problem (413) for one that is too long to be meant."""
+async def _body(http: Request, most_bytes: int) -> bytes:
+    """The body. Raises Problem (413, 408) for one that is too long, or does not come."""
+    announced = http.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > most_bytes:
+        raise _too_large(most_bytes)
     body = bytearray()
-    async for part in http.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            message = f"the body is larger than {MOST_BYTES // 2**20} MiB"
-            raise Problem(413, INVALID, message, "too_large")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in http.stream():
+                body += part
+                if len(body) > most_bytes:
+                    raise _too_large(most_bytes)
+    except TimeoutError:
+        message = f"the body has not come within {BODY_S:g} s"
+        raise Problem(408, LATE, message, "body_timeout") from None
     return bytes(body)
+
+
+def _too_large(most_bytes: int) -> Problem:
+    return Problem(413, INVALID, f"the body has more than {most_bytes} bytes", "too_large")
 
 
 async def _problem(_: Request, problem: Exception) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from reprlib import Repr
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -19,12 +20,16 @@ from pydantic import (
 from simlora.serve.problems import Problem, invalid
 
 MOST_TOKENS = 2**31 - 1
+MOST_MESSAGES = 10_000  # of a chat
 MOST_STOPS = 4  # as OpenAI has it
+MOST_STOP_CHARS = 1000  # each is looked for with every token
 DEFAULT_TOKENS = 16  # of an answer to /v1/completions, as OpenAI has it
 _SHOWN = 60  # characters of a value in a message
+_SHORT = Repr()  # looks at no more of a large value than is shown
+_SHORT.maxstring = _SHORT.maxlong = 2 * _SHOWN
 
 # Fields of OpenAI and vLLM that change an answer, and that nothing here can follow; with the values
-# by which they change nothing. False, 0, null and what is empty do not, either.
+# by which they change nothing. False, null and what is empty do not, either, nor does 0 in most.
 CHANGING: Mapping[str, Any] = {
     "allowed_token_ids": None,
     "bad_words": None,
@@ -57,6 +62,9 @@ CHANGING: Mapping[str, Any] = {
     "truncate_prompt_tokens": None,
 }
 
+# Of these, 0 asks for the tokens that were chosen, and for no others beside them.
+_ASKING_AT_ZERO = frozenset({"logprobs", "prompt_logprobs"})
+
 Count = Annotated[StrictInt, Field(ge=1, le=MOST_TOKENS)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
@@ -81,6 +89,8 @@ def _stops_of(value: Any) -> tuple[str, ...]:
         or not all(isinstance(stop, str) and stop for stop in stops)
     ):
         raise ValueError(f"must be a text, or a list of at most {MOST_STOPS}, none of them empty")
+    if any(len(stop) > MOST_STOP_CHARS for stop in stops):
+        raise ValueError(f"must have at most {MOST_STOP_CHARS} characters each")
     return tuple(stops)
 
 
@@ -140,7 +150,7 @@ class Message(BaseModel):
 class ChatBody(Body):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_MESSAGES)]
     max_completion_tokens: Count | None = None
 
 
@@ -191,7 +201,7 @@ def _asked(
     if body.n not in (None, 1):
         raise invalid(f"n: is {_short(body.n)}, allowed is 1")
     extra = body.model_extra or {}
-    changing = (name for name, value in extra.items() if value and name in CHANGING)
+    changing = (name for name, value in extra.items() if _asks(name, value))
     return Asked(
         body.model,
         prompt,
@@ -210,6 +220,12 @@ def _asked(
     )
 
 
+def _asks(name: str, value: Any) -> bool:
+    """Whether a field that may change an answer is there to do so."""
+    at_zero = name in _ASKING_AT_ZERO and value == 0 and value is not False
+    return name in CHANGING and (bool(value) or at_zero)
+
+
 def _parse(kind: type[_Body], raw: bytes) -> _Body:
     try:
         return kind.model_validate_json(raw)
@@ -221,6 +237,8 @@ def _problem(error: ValidationError) -> Problem:
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
+    # Pydantic tells how many there were; what was given is told below.
+    message = message.partition(" after validation")[0]
     message = message[:1].lower() + message[1:]
     if first["type"] == "json_invalid":
         return invalid(f"the body is no JSON: {message.removeprefix('invalid JSON: ')}", "json")
@@ -232,5 +250,5 @@ def _problem(error: ValidationError) -> Problem:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = _SHORT.repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

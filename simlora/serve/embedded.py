@@ -159,9 +159,9 @@ class EmbeddedReplica:
         if asked.changing is not None:
             raise invalid(f"{asked.changing}: is not supported; leave it out", "not_supported")
         if asked.messages is not None:
-            prompt = self._text.chat(asked.messages)
+            prompt = self._text.chat(asked.messages, self.longest)
         elif isinstance(asked.prompt, str):
-            prompt = self._text.prompt(asked.prompt)
+            prompt = self._text.prompt(asked.prompt, self.longest)
         else:
             prompt = asked.prompt
         vocabulary = self.engine.shape.vocab_size

@@ -70,4 +70,5 @@ class Speech:
 
 def _begun(text: str, stop: str) -> int:
     """How many characters at the end of a text are the beginning of a stop."""
-    return next((n for n in range(len(stop) - 1, 0, -1) if text.endswith(stop[:n])), 0)
+    longest = min(len(stop) - 1, len(text))
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

@@ -35,9 +35,12 @@ class Problem(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """When to come again, in whole seconds and, as OpenAI's own clients read it, exactly."""
+        """When to come again, in whole seconds and, as OpenAI's own clients read it, exactly; or
+        that no more is read of a body."""
         if self.status == 401:
             return {"www-authenticate": "Bearer"}
+        if self.status in (408, 413):
+            return {"connection": "close"}
         if self.retry_after_s is None:
             return {}
         return {

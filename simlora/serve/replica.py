@@ -42,8 +42,9 @@ class Replica(Protocol):
         """Time by which the replica has fallen behind the clock for good."""
 
     def encode(self, asked: Asked) -> list[Any]:
-        """The tokens of what is asked, as `ask` takes them. Changes nothing, and may be called by
-        any thread. Raises Problem (400)."""
+        """The tokens of what is asked, as `ask` takes them; of more than `longest`, perhaps only as
+        many as show that. Changes nothing, and may be called by any thread. Raises Problem (400).
+        """
 
     def ask(self, tenant: int, adapter: int, prompt: list[Any], most: int, asked: Asked) -> Answer:
         """A request comes now, for `most` tokens at most. `adapter` is -1 for the base model."""

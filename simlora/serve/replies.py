@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 from simlora.serve.answer import Answer
 from simlora.serve.bodies import Asked
@@ -35,7 +36,7 @@ class Reply:
         chunk = "chat.completion.chunk" if asked.chat else kind
         prefix = "chatcmpl" if asked.chat else "cmpl"
         self._head = {
-            "id": f"{prefix}-{answer.request.index}",
+            "id": f"{prefix}-{uuid4().hex}",  # tells nobody how many others have asked
             "object": chunk if asked.stream else kind,
             "created": created_s,
             "model": asked.model,

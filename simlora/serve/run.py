@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
+import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
@@ -25,6 +28,7 @@ from simlora.serve.replica import Replica, Watcher
 from simlora.serve.simulated import SimulatedReplica
 
 BACKLOG = 4096  # connections that wait to be taken; a load test opens many at once
+TERMINATED = 128 + signal.SIGTERM  # exit code, as shells have it
 _LOOK_S = 0.05  # between two looks whether all running requests have ended
 
 
@@ -62,6 +66,21 @@ def is_loopback(host: str) -> bool:
     with suppress(ValueError):
         return ip_address(host).is_loopback
     return host == "localhost"
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Within this context SIGTERM ends the process with exit code 143 as `sys.exit` does, so that
+    nothing is left in temporary directories; `serve` takes signals over while it runs. Signals
+    reach the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def serve(

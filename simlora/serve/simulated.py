@@ -80,8 +80,10 @@ class SimulatedReplica:
     def encode(self, asked: Asked) -> list[str]:
         """The tokens of what is asked: words, or the names of token ids."""
         if asked.messages is not None:
-            return chat_words(asked.messages)
-        return split(asked.prompt) if isinstance(asked.prompt, str) else [*map(str, asked.prompt)]
+            return chat_words(asked.messages, self.longest)
+        if isinstance(asked.prompt, str):
+            return split(asked.prompt, self.longest)
+        return [*map(str, asked.prompt)]
 
     def ask(self, tenant: int, adapter: int, prompt: list[str], most: int, asked: Asked) -> Answer:
         """A request comes now, for `most` tokens at most. Unless the whole of them is asked for,

@@ -27,11 +27,12 @@ class Decoder(Protocol):
 class Text(Protocol):
     """What texts are to a model."""
 
-    def prompt(self, text: str) -> list[int]:
-        """The tokens of a text."""
+    def prompt(self, text: str, most: int | None = None) -> list[int]:
+        """The tokens of a text, of which there should be at most `most`: of one that has more, at
+        least the first `most + 1`. Raises Problem (400) for one that is too long to be read."""
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens of a chat, up to where the assistant's answer begins. Raises Problem (400)."""
+    def chat(self, messages: Sequence[Message], most: int | None = None) -> list[int]:
+        """The same of a chat, up to where the assistant's answer begins. Raises Problem (400)."""
 
     def decoder(self) -> Decoder:
         """For a new answer."""
@@ -46,13 +47,13 @@ class Wordwise:
         self._vocabulary = vocabulary
         self._common = {word: token for token, word in enumerate(WORDS[:vocabulary])}
 
-    def prompt(self, text: str) -> list[int]:
-        """The tokens of a text."""
-        return [self._token(word) for word in split(text)]
+    def prompt(self, text: str, most: int | None = None) -> list[int]:
+        """The tokens of a text; if it has more than `most`, only the first `most + 1`."""
+        return [self._token(word) for word in split(text, most)]
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens of a chat, each turn after one that names its role."""
-        return [self._token(word) for word in chat_words(messages)]
+    def chat(self, messages: Sequence[Message], most: int | None = None) -> list[int]:
+        """The same of a chat, each turn after a token that names its role."""
+        return [self._token(word) for word in chat_words(messages, most)]
 
     def decoder(self) -> Decoder:
         """For a new answer."""

@@ -48,20 +48,38 @@ class Tokenized:
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self._longest_chars = max(map(len, tokenizer.get_vocab()), default=1)
 
-    def prompt(self, text: str) -> list[int]:
-        """The tokens of a text, with those that the tokenizer puts around it."""
-        return list(self._tokenizer.encode(text).ids)
+    def prompt(self, text: str, most: int | None = None) -> list[int]:
+        """The tokens of a text, with those that the tokenizer puts around it. Raises Problem (400)
+        for one of more characters than `most` of the vocabulary's longest token."""
+        self._check_length("prompt", len(text), most)
+        return self._encode(text, special=True)
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens of a chat. Raises Problem (400) if the template takes no such one, or there
-        is none."""
+    def chat(self, messages: Sequence[Message], most: int | None = None) -> list[int]:
+        """The same of a chat. Raises Problem (400), too, if the template takes no such one, or
+        there is none."""
         if self._template is None:
             raise invalid(
                 "messages: the model has no chat template; ask /v1/completions", "no_chat_template"
             )
-        text = self._template.render(messages)
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        chars = sum(len(message.content) + len(message.role) for message in messages)
+        self._check_length("messages", chars, most)
+        return self._encode(self._template.render(messages), special=False)
+
+    def _check_length(self, field: str, chars: int, most: int | None) -> None:
+        """A text of so many characters is not tokenized to learn that it has too many tokens."""
+        if most is not None and chars > most * self._longest_chars:
+            raise invalid(
+                f"{field}: has {chars} characters, allowed are {most * self._longest_chars}: "
+                f"{most} tokens of at most {self._longest_chars}",
+                "context_length_exceeded",
+            )
+
+    def _encode(self, text: str, *, special: bool) -> list[int]:
+        # The library lets other threads run during a batch, but not during a single text.
+        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=special)
+        return list(encoding.ids)
 
     def decoder(self) -> Decoder:
         """For a new answer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,17 +25,21 @@ lake land last late lead leaf left less life lift like line list live long look 
 WORDS = tuple(_LIST.split())
 
 
-def split(text: str) -> list[str]:
-    """The tokens of a text."""
-    return _TOKEN.findall(text)
+def split(text: str, most: int | None = None) -> list[str]:
+    """The tokens of a text; if it has more than `most`, only the first `most + 1`."""
+    found = _TOKEN.finditer(text)
+    return [token[0] for token in islice(found, None if most is None else most + 1)]
 
 
-def chat_words(messages: Sequence[Message]) -> list[str]:
-    """The tokens of a chat, with what a chat template puts around each turn."""
+def chat_words(messages: Sequence[Message], most: int | None = None) -> list[str]:
+    """The tokens of a chat, with what a chat template puts around each turn; if it has more than
+    `most`, only the first `most + 1`."""
     words: list[str] = []
     for message in messages:
-        words += [f"<{message.role}>", *split(message.content)]
-    return [*words, "<assistant>"]
+        if most is not None and len(words) > most:
+            return words[: most + 1]
+        words += [f"<{message.role}>", *split(message.content, most)]
+    return [*words, "<assistant>"][: None if most is None else most + 1]
 
 
 def answer(number: int, tokens: int) -> list[str]:

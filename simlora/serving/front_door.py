@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from simlora.errors import UserError
@@ -87,7 +88,9 @@ class FrontDoor:
             self.router, "finished", None
         )
         self._housing = False  # at the end of this instant
-        self._copied: set[int] = set()  # requests, which may be let in again
+        self._copied: set[int] = set()  # open requests, which may be let in again
+        # Those with a timeout: what is kept until then is a number, not the request.
+        self._timed: dict[int, Request] = {}
         self._held_back: dict[int, Request] = {}  # by the gateway, the network or their clients
         self._replicas = replicas
         self._placement = placement
@@ -116,8 +119,14 @@ class FrontDoor:
             self.versions.assign(request, now)
         timeout_s = self._timeouts_s[request.tier]
         if timeout_s is not None:
-            self._after(timeout_s, lambda at_s: self.give_up(request, "timeout", at_s))
+            self._timed[request.index] = request
+            self._after(timeout_s, partial(self._time_out, request.index))
         self._let_in(request, now)
+
+    def _time_out(self, index: int, now: float) -> None:
+        request = self._timed.get(index)
+        if request is not None:
+            self.give_up(request, "timeout", now)
 
     def cut(self, now: float) -> list[Request]:
         """The run ends now. Returns the requests that are here."""
@@ -246,10 +255,11 @@ class FrontDoor:
     @property
     def learns(self) -> bool:
         """Whether it makes any use of `finished`."""
-        return self._learn is not None or self.versions.active
+        return self._learn is not None or self.versions.active or any(self._timeouts_s)
 
     def finished(self, request: Request, replica: BatchScheduler) -> None:
         """A request has been completed or has failed on a replica, at its `finish_s`."""
+        self._forget(request)
         if self._learn is not None:
             self._learn(request, replica)
         if self.versions.active:
@@ -300,7 +310,13 @@ class FrontDoor:
             self._watcher.failed(request)
         self._end(request, FAILED, now)
 
+    def _forget(self, request: Request) -> None:
+        """It is at its end, and comes no more."""
+        self._timed.pop(request.index, None)
+        self._copied.discard(request.index)
+
     def _end(self, request: Request, status: int, now: float) -> None:
+        self._forget(request)
         request.status = status
         request.finish_s = now
         self.versions.finished(request, now)

@@ -50,9 +50,19 @@ def test_without_a_known_key_nothing_is_answered(
     assert response.status_code == 401
 
 
-def test_another_tenants_adapter_is_forbidden(service: Service) -> None:
-    response = post(service, "completions", completion(), headers=bearer("pro1"))
-    assert (response.status_code, error(response)) == (403, "not_your_model")
+def test_another_tenants_adapter_is_not_there_like_one_that_nobody_has(service: Service) -> None:
+    """A tenant learns nothing of who else is served."""
+    names = ("pro-0000", "free-0000/0", "pro-0002")
+    responses = [
+        post(service, "completions", completion(model=name), headers=bearer("pro1"))
+        for name in names
+    ]
+    assert {(r.status_code, error(r)) for r in responses} == {(404, "model_not_found")}
+    told = {
+        r.json()["error"]["message"].replace(name, "")
+        for r, name in zip(responses, names, strict=True)
+    }
+    assert len(told) == 1
 
 
 def test_ones_own_adapter_and_the_base_model_are_answered(service: Service) -> None:

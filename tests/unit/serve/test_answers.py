@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -46,6 +47,13 @@ def test_streamed_chunks_put_together_are_the_whole_answer(service: Service) -> 
     reasons = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
     assert reasons == [None] * 5 + ["length"]
     assert len({chunk["id"] for chunk in chunks}) == 1
+
+
+def test_an_answers_id_does_not_tell_how_many_others_have_asked(service: Service) -> None:
+    first, second = (post(service, "completions", completion()).json()["id"] for _ in range(2))
+    assert all(re.fullmatch("cmpl-[0-9a-f]{32}", told) for told in (first, second))
+    assert first != second
+    assert post(service, "chat/completions", chat()).json()["id"].startswith("chatcmpl-")
 
 
 def test_a_streamed_chat_begins_with_a_role_and_ends_with_the_usage(service: Service) -> None:

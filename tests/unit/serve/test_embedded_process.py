@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from simlora.serve.bodies import Asked
 from simlora.serve.embedded import EmbeddedReplica
 from simlora.serve.limits import one_engine
 from simlora.serve.metrics import Metrics
+from simlora.serve.run import ended_by_sigterm, listen
 from tests.unit.serve.embedding import completion, scenario, write_config, write_texts
 
 REPO = Path(__file__).resolve().parents[3]
@@ -172,6 +174,37 @@ def test_a_second_signal_does_not_wait_for_the_grace(path: Path) -> None:
     assert "1 requests are cut off" in said
 
 
+def test_sigterm_while_the_server_starts_leaves_nothing_in_temporary_directories(
+    path: Path, tmp_path: Path
+) -> None:
+    """It may have come to serve by then: it ends just as well."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-m", "simlora", "serve", str(path), "--engine", "embedded"]
+    with subprocess.Popen(
+        [*command, "--device", "cpu", "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(scratch)},
+    ) as process:
+        assert process.stderr is not None
+        assert "its weights are random" in process.stderr.readline()  # adapters are there by now
+        assert len(list(scratch.glob("simlora-*"))) == 1
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+        assert process.wait(timeout=60) in (143, 0), said
+    assert "Traceback" not in said
+    assert not list(scratch.iterdir())
+
+
+def test_sigterm_ends_what_is_not_a_server_yet_as_an_exit_does() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as told, ended_by_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert told.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 # --- what it cannot do ---------------------------------------------------------------------
 
 
@@ -216,6 +249,16 @@ def test_options_that_do_not_belong_together_are_one_sentence(
 ) -> None:
     assert main(["serve", str(path), "--port", "0", *options]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_loaded(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        wrong = ["--engine", "embedded", "--registry", "there", "--port", port]
+        assert main(["serve", str(path), *wrong]) == 2
+    assert f"--port {port}: cannot listen there" in capsys.readouterr().err
 
 
 def test_what_one_engine_leaves_out_of_a_scenario_is_told() -> None:

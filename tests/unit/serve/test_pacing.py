@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from functools import partial
 
 import numpy as np
@@ -17,7 +18,7 @@ from simlora.serve.limits import one_replica
 from simlora.serve.metrics import Metrics
 from simlora.serve.run import Service
 from simlora.serve.simulated import SimulatedReplica
-from simlora.serving.request import COMPLETED
+from simlora.serving.request import COMPLETED, Request
 from tests.simulating import Ask, run
 from tests.unit.serve.service import completion, post, scenario
 
@@ -154,6 +155,50 @@ def test_a_request_overhead_is_spent_before_the_engine() -> None:
     assert gone.request.reason == "disconnected"
     assert gone.emitted == 0
     assert stays.request.queue_s == pytest.approx(0.02)
+
+
+def all_requests() -> int:
+    """How many of them this process holds."""
+    gc.collect()
+    return sum(type(held) is Request for held in gc.get_objects())
+
+
+@pytest.mark.parametrize("reason", ["completed", "given up", "turned away"])
+def test_a_request_that_has_ended_is_not_kept_until_its_timeout(reason: str) -> None:
+    gateway: dict[str, object] = {"timeouts_s": {"gold": 3600.0}}
+    if reason == "turned away":
+        gateway["rate_limits"] = {"gold": {"rps": 0.001, "burst": 1}}
+    hand = Hand()
+    replica = paced(scenario(gateway=gateway), hand)
+    before = all_requests()
+    for _ in range(10):
+        given = replica.ask(0, -1, ["a"] * 5, 3, Asked("any", most=3, whole=True))
+        if reason == "given up":
+            replica.give_up(given, "disconnected")
+        del given
+    for _ in range(100):
+        hand.at_s += 0.01
+        replica.clock.catch_up()
+        if not replica.received > 10:  # queues forget who has left when the next one is served
+            replica.ask(2, -1, ["a"] * 5, 3, Asked("any", most=3, whole=True))
+    assert not replica.answers
+    assert all_requests() == before
+
+
+def test_of_a_request_that_was_copied_nothing_is_kept_when_it_has_ended() -> None:
+    rollout = {"mode": "shadow", "share": 1.0}
+    tenants = [{"name": "pro", "tier": "gold", "adapter": {"rank": 8}, "rollout": rollout}]
+    hand = Hand()
+    replica = paced(scenario(tenants=tenants), hand)
+    before, copied = all_requests(), replica.server._door._copied
+    for _ in range(3):
+        replica.ask(0, 0, ["a"] * 5, 3, Asked("any", most=3, whole=True))
+    assert len(copied) == 3
+    while replica.server.scheduler.outstanding:
+        hand.at_s += 0.01
+        replica.clock.catch_up()
+    assert not copied
+    assert all_requests() == before
 
 
 def test_a_fleet_is_served_by_one_replica_of_its_first_pool_and_others_are_unavailable() -> None:

@@ -164,6 +164,21 @@ def test_what_is_told_is_the_text_up_to_the_first_stop(tokens: list[str], stops:
         assert any(text.startswith(stop, len(told)) for stop in found)
 
 
+class Counted(str):
+    """A text that knows how often something was cut out of it."""
+
+    cuts = 0
+
+    def __getitem__(self, key: Any) -> str:
+        type(self).cuts += 1
+        return super().__getitem__(key)
+
+
+def test_a_long_stop_costs_no_more_than_what_of_it_may_have_begun() -> None:
+    assert say(["a", "b", "x"], Counted("x" * 1000))[0] == ["a", "b", "x"]
+    assert Counted.cuts == 2  # one for each letter before the last
+
+
 def test_a_token_that_ends_answers_says_nothing() -> None:
     assert say(["a", "</s>", "b"], eos=frozenset([1])) == (["a", ""], STOP)
     assert say(["a", "b"], eos=frozenset([1])) == (["a", ""], STOP)  # the last one, too
