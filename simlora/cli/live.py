@@ -12,6 +12,7 @@ from simlora.cli.errors import INTERRUPTED
 from simlora.cli.openai_options import openai_options, server_options
 from simlora.errors import UserError
 from simlora.live.openai_options import ServerOptions
+from simlora.live.signals import Interrupts
 from simlora.scenario.loading import load_scenario, parse_setting, with_place
 from simlora.scenario.schema import Scenario
 
@@ -83,6 +84,8 @@ def live(
     """
     if registry is not None and engine != "embedded":
         raise UserError("--registry: is for --engine embedded only; other servers load their own")
+    if device is not None and engine != "embedded":
+        raise UserError("--device: is for --engine embedded only; other servers have their own")
     if trusted is not None and registry is None:
         raise UserError("--trusted: needs --registry, whose signatures it is for")
     overrides: dict[str, Any] = dict(map(parse_setting, settings))
@@ -99,12 +102,12 @@ def live(
     from simlora.results.result import Result
     from simlora.sim.output import growing_result
 
-    with growing_result(directory) as working:
+    with Interrupts() as interrupts, growing_result(directory) as working:
         try:
             if options is None:
-                summary = _embedded(loaded, working, device, registry, trusted)
+                summary = _embedded(loaded, working, device, registry, trusted, interrupts)
             else:
-                summary = _openai(loaded, working, options)
+                summary = _openai(loaded, working, options, interrupts)
         except UserError as error:
             raise with_place(error, scenario, overrides) from None
     if loaded.run.report:
@@ -122,6 +125,7 @@ def _embedded(
     device: str | None,
     registry: Path | None,
     trusted: Path | None,
+    interrupts: Interrupts,
 ) -> dict[str, Any]:
     from simlora.live import run_live
     from simlora.live.view import watching
@@ -135,10 +139,13 @@ def _embedded(
             look=look,
             registry=registry,
             trusted=trusted,
+            interrupts=interrupts,
         ).summary
 
 
-def _openai(scenario: Scenario, out: Path, options: ServerOptions) -> dict[str, Any]:
+def _openai(
+    scenario: Scenario, out: Path, options: ServerOptions, interrupts: Interrupts
+) -> dict[str, Any]:
     try:
         from simlora.live.openai_client import run_openai
         from simlora.live.openai_view import watching
@@ -147,7 +154,9 @@ def _openai(scenario: Scenario, out: Path, options: ServerOptions) -> dict[str, 
             f"--engine: openai needs the package {error.name}; pip install 'simlora[serve]'"
         ) from None
     with watching() as look:
-        return run_openai(scenario, out, options, note=_note, look=look).summary
+        return run_openai(
+            scenario, out, options, note=_note, look=look, interrupts=interrupts
+        ).summary
 
 
 def _note(sentence: str) -> None:

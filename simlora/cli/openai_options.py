@@ -87,8 +87,6 @@ def server_options(wanted: bool, given: dict[str, Any]) -> ServerOptions | None:
         return None
     if "url" not in chosen:
         raise UserError("--engine openai: needs --url, the server's address")
-    if not chosen["url"].startswith(("http://", "https://")):
-        raise UserError(f"--url {chosen['url']}: must begin with http:// or https://")
     key = chosen.get("api_key", "")
     if not (key.isascii() and key.isprintable()):
         raise UserError("--api-key: must be printable ASCII characters, to be sent in a header")

@@ -156,6 +156,10 @@ def _tell_decisions(difference: tuple[int, Line | None, Line | None] | None) -> 
     click.echo(f"\nthe first decision that differs is line {number} of {DECISIONS}:")
     for name, line in zip(("predicted", "measured"), lines, strict=True):
         click.echo(f"  {name:9}  {'none' if line is None else as_text(line)}")
+    click.echo(
+        "in real time a request may arrive on the other side of a step than it does in a "
+        "simulation, so the logs of a live run and of a simulation usually part there"
+    )
 
 
 def _without(comparison: Comparison) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from simlora.errors import UserError
 from simlora.live.adapter_store import AdapterStore
 from simlora.scenario.deployment import Deployment
-from simlora.serving.adapter_state import FETCHING, HOSTED, LOADING
+from simlora.serving.adapter_state import FETCHING, HOSTED, HOT, LOADING
 from simlora.serving.adapter_tiers import AdapterTiers
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class AdapterFiles:
                 if hosted or index in tiers.lower.nvme:
                     self._to_disk(index)
                 if hosted:
-                    self.host[index] = self._load(index)
+                    self.host[index] = self._load(index, fresh=True)
             except UserError:  # for its own requests to find out, when they come
                 if hosted:
                     tiers.drop_copies(tiers.state(index))
@@ -77,20 +77,24 @@ class AdapterFiles:
 
     def read(self, index: int, *, download: bool = False) -> PackedAdapter:
         """Read an adapter from the disk, with `download` after a copy from the store. Raises
-        UserError if its files are damaged."""
+        UserError if its files are damaged, Refused if another copy would be, too."""
         with self._using(index):
             # What came down from a tier above is written when it is next wanted.
-            if download or index not in self._on_disk:
+            fresh = download or index not in self._on_disk
+            if fresh:
                 self.download(index)
-            return self._load(index)
+            return self._load(index, fresh=fresh)
 
-    def _load(self, index: int) -> PackedAdapter:
+    def _load(self, index: int, *, fresh: bool) -> PackedAdapter:
+        """`fresh`: the copy on the disk has just come from the store."""
         try:
             packed = self._device.read(self._disk / str(index))
             self._device.check_fits(index, packed)
         except UserError as error:
             name = self._deployment.adapters[index].name
             _log.error("adapter %s cannot be loaded: %s", name, error)
+            if fresh and self._store.may_refuse:
+                raise self._store.refuse(index, error) from None
             raise
         return packed
 
@@ -108,19 +112,21 @@ class AdapterFiles:
         """Adapters that the store has withdrawn since the last call."""
         return [self._withdrawn.popleft() for _ in range(len(self._withdrawn))]
 
-    def follow(self, tiers: AdapterTiers) -> None:
-        """Drop what host memory and disk have evicted."""
-        for index in [index for index in list(self.host) if not _kept(tiers, index)]:
-            del self.host[index]
+    def follow(self, tiers: AdapterTiers, resident: Container[int] = ()) -> None:
+        """Drop what host memory and disk have evicted. `resident`: adapters that are on the device;
+        others that the scheduler holds hot are still to be loaded, from here."""
+        for index in list(self.host):
+            state = tiers.state(index)
+            coming = state.hot == HOT and index not in resident
+            # What is being fetched may be here before the time is over that its way takes.
+            kept = state.host in (FETCHING, HOSTED) or state.hot == LOADING or coming
+            if not kept:
+                del self.host[index]
         for index in [index for index in list(self._on_disk) if index not in tiers.lower.nvme]:
             state = tiers.state(index)
-            if self._in_use[index] or state.host == FETCHING or state.staging:
+            unread = state.unread and (state.host == HOSTED or state.hot == HOT)
+            coming = unread and index not in resident
+            if self._in_use[index] or state.host == FETCHING or state.staging or coming:
                 continue
             self._on_disk.discard(index)
             shutil.rmtree(self._disk / str(index))
-
-
-def _kept(tiers: AdapterTiers, index: int) -> bool:
-    state = tiers.state(index)
-    # What is being fetched may be here before the time is over that its way takes.
-    return state.host in (FETCHING, HOSTED) or state.hot == LOADING

@@ -27,6 +27,10 @@ _alerts = logging.getLogger("simlora.registry")
 _Stamp = tuple[tuple[int, int, int, int], ...]
 
 
+class Refused(UserError):
+    """An adapter fails its check, and will as long as its files are what they are."""
+
+
 class AdapterStore(Protocol):
     """Hands out the files of adapters, which are told by their index in the deployment.
 
@@ -41,8 +45,12 @@ class AdapterStore(Protocol):
 
     def copy_to(self, index: int, folder: Path) -> None:
         """Make `folder` hold the adapter's files, in place of what it holds. May be called by any
-        thread. Raises UserError if they cannot be had, or must not be loaded: then `folder` is
-        what it was."""
+        thread. Raises UserError if they cannot be had, Refused if they must not be loaded: then
+        `folder` is what it was."""
+
+    def refuse(self, index: int, error: UserError) -> Refused:
+        """Something else is wrong with files that have been handed out. Returns what to raise, as
+        `copy_to` does from now on until they are changed. May be called by any thread."""
 
     def withdrawn(self) -> list[int]:
         """Adapters that have been handed out and must not be served any longer; each is told once.
@@ -83,15 +91,19 @@ class RandomStore:
         adapters = [self._deployment.adapters[index] for index in sorted(indexes)]
         self._folder.mkdir()
         check_room(self._folder, len(adapters), 2 * sum(adapter.nbytes for adapter in adapters))
-        scenario = self._deployment.scenario
+        scenario, numbers = self._deployment.scenario, self._deployment.adapter_index
+        damaged = {numbers[name] for name in scenario.adapters.loading.corrupt}
         for adapter in adapters:
             folder = self._folder / str(adapter.index)
             self._engine.write(folder, adapter, scenario.seed + adapter.index)
-            if adapter.name in scenario.adapters.loading.corrupt:
+            if adapter.index in damaged:
                 damage(folder)
 
     def copy_to(self, index: int, folder: Path) -> None:
         shutil.copytree(self._folder / str(index), folder, dirs_exist_ok=True)
+
+    def refuse(self, index: int, error: UserError) -> Refused:
+        return Refused(str(error))
 
     def withdrawn(self) -> list[int]:
         return []
@@ -99,7 +111,8 @@ class RandomStore:
 
 class RegisteredStore:
     """A registry's adapters. Each copy is checked in full, and an adapter that fails is not handed
-    out; what is wrong is logged as the registry's alerts are.
+    out; what is wrong is logged as the registry's alerts are, once: until its files or the trusted
+    keys are changed, it is refused without another look.
 
     One that has been handed out is withdrawn, for the rest of the run, if its retention ends, or if
     its files in the registry are changed and fail their check. `today`: the day, in UTC.
@@ -121,6 +134,7 @@ class RegisteredStore:
         self._today = today
         self._entries: dict[int, Entry] = {}
         self._handed_out: dict[int, tuple[_Stamp, Record]] = {}
+        self._refused: dict[int, tuple[_Stamp, str]] = {}
         self._lock = Lock()
 
     def prepare(self, indexes: Iterable[int]) -> None:
@@ -132,7 +146,7 @@ class RegisteredStore:
     def copy_to(self, index: int, folder: Path) -> None:
         entry = self._entries[index]
         stamp = _stamp(entry)
-        source = self._check(self._registry, entry)
+        source = self._source(index)
         # What is checked and what is loaded are to be the same bytes: so the copy is checked, too,
         # as a registry of one adapter that nobody else writes to.
         with TemporaryDirectory(dir=self._directory) as incoming:
@@ -148,6 +162,39 @@ class RegisteredStore:
             if folder.exists():
                 shutil.rmtree(folder)
             copy.folder.rename(folder)
+
+    def refuse(self, index: int, error: UserError) -> Refused:
+        with self._lock:
+            handed_out, _ = self._handed_out.get(index, ((), None))
+        surroundings = self._surroundings(self._entries[index])
+        if handed_out:
+            self._refused[index] = (handed_out + surroundings, str(error))
+        return Refused(str(error))
+
+    def _surroundings(self, entry: Entry) -> _Stamp:
+        """What else a check looks at: strays in the folder, and keys."""
+        try:
+            return _stamps([entry.folder, *sorted(self._registry.trusted.iterdir())])
+        except OSError:
+            return ()
+
+    def _source(self, index: int) -> Path:
+        """Where an adapter is that may be loaded. Raises Refused, without another look if nothing
+        has changed since the last time, and UserError if it cannot be read at present."""
+        entry = self._entries[index]
+        stamp = _stamp(entry)
+        surroundings = self._surroundings(entry)
+        known, why = self._refused.get(index, ((), ""))
+        if stamp and known == stamp + surroundings:
+            raise Refused(why)
+        try:
+            return self._check(self._registry, entry)
+        except UserError as error:
+            if not _readable(entry):
+                raise
+            if stamp:  # else files are missing, which is soon seen
+                self._refused[index] = (stamp + surroundings, str(error))
+            raise Refused(str(error)) from None
 
     def _check(self, registry: Registry, entry: Entry) -> Path:
         """The folder of an adapter that may be loaded. Raises UserError."""
@@ -178,7 +225,7 @@ class RegisteredStore:
         try:
             self._check_retention(entry, record)
             if (now := _stamp(entry)) != stamp:
-                self._check(self._registry, entry)
+                self._source(index)
                 record = entry.record
         except UserError:
             with self._lock:
@@ -192,9 +239,27 @@ class RegisteredStore:
 def _stamp(entry: Entry) -> _Stamp:
     """What changes when a file of a version does; the time of a change no program can set back."""
     try:
-        stats = [(entry.folder / name).lstat() for name in (*FILES, RECORD)]
+        return _stamps(entry.folder / name for name in (*FILES, RECORD))
     except OSError:
         return ()
+
+
+def _readable(entry: Entry) -> bool:
+    """Whether it is the files themselves that a check is about, and not trouble in reading them,
+    which may pass. That one is missing is no such trouble."""
+    try:
+        for name in (*FILES, RECORD):
+            with (entry.folder / name).open("rb") as file:
+                file.read(1)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _stamps(paths: Iterable[Path]) -> _Stamp:
+    stats = [path.lstat() for path in paths]
     return tuple((s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats)
 
 

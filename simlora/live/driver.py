@@ -18,11 +18,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from simlora.errors import UserError
 from simlora.live.adapter_files import AdapterFiles
+from simlora.live.adapter_store import Refused
+from simlora.live.blocking_loads import BlockingLoads
 from simlora.live.mirror import Mirror, Sequence, Step
-from simlora.live.records import ARRIVAL, CUT, IDLE, STEP, STOP, TIMER, TRANSFER, WITHDRAW, Row
+from simlora.live.records import (
+    ARRIVAL,
+    CUT,
+    IDLE,
+    LOAD,
+    STEP,
+    STOP,
+    TIMER,
+    TRANSFER,
+    WITHDRAW,
+    Row,
+)
 from simlora.live.server import Server
 from simlora.live.store_link import StoreLink
-from simlora.serving.adapter_state import HOT, AdapterState
+from simlora.serving.adapter_state import AdapterState
 from simlora.serving.loading import DISK, NETWORK, PCIE, TO_HOST, Transfer
 from simlora.serving.request import RUNNING, Request
 from simlora.serving.step import StepPlan
@@ -83,6 +96,7 @@ class Driver:
         self._mirror = mirror
         self._device = device
         self._files = files
+        self._blocking_loads = BlockingLoads(mirror, device, files)
         self._requests = requests
         self._taken = taken
         self._end_s = end_s
@@ -208,11 +222,10 @@ class Driver:
                 if not await self._wanted():
                     return
                 continue
+            load_s = await self._load(plan) if plan.blocking_loads else 0.0
             decoding = [] if server.pauses(plan) else server.decoding()
             step = mirror.begin_step(plan, decoding)
-            following, load_s = await loop.run_in_executor(
-                self._device.compute, self._compute, plan, step
-            )
+            following = await loop.run_in_executor(self._device.compute, self._compute, step)
             now = self.now()
             self._count(server.steps, start_s, now, load_s, plan, step)
             spoken = mirror.step_done(step, following)
@@ -225,25 +238,25 @@ class Driver:
             if self._check:
                 mirror.check()
 
-    def _compute(self, plan: StepPlan, step: Step) -> tuple[list[int], float]:
-        """One step, in the engine's thread, with the loads that it waits for."""
-        begun_s = time.perf_counter()
-        for state in plan.blocking_loads:
-            self._load_now(state)
-        load_s = time.perf_counter() - begun_s if plan.blocking_loads else 0.0
-        if not (step.decodes or step.chunks):
-            return [], load_s
-        return self._device.run(*self._mirror.parts(step)), load_s
+    async def _load(self, plan: StepPlan) -> float:
+        """The loads that a step waits for. Returns the seconds that they take."""
+        loop, states = asyncio.get_running_loop(), list(plan.blocking_loads)
+        compute, load = self._device.compute, self._blocking_loads.load
+        load_s, failed = await loop.run_in_executor(compute, load, states)
+        for state in failed:
+            now = self.now()
+            self._mirror.passed_by(plan, state)
+            self._server.load_failed(state.index, now)
+            self._taken(Row(LOAD, state.index, now, now, failed=True))
+        if failed:
+            self._follow_orders()
+        return load_s
 
-    def _load_now(self, state: AdapterState) -> None:
-        if state.hot != HOT or state.index in self._mirror.slots:
-            return
-        packed = self._files.host.get(state.index)
-        if packed is None:
-            packed = self._files.host[state.index] = self._files.read(state.index)
-        slot, copied = self._device.upload(packed)
-        self._mirror.slots[state.index] = slot
-        copied.result()
+    def _compute(self, step: Step) -> list[int]:
+        """One step, in the engine's thread."""
+        if not (step.decodes or step.chunks):
+            return []
+        return self._device.run(*self._mirror.parts(step))
 
     def _count(
         self, number: int, start_s: float, end_s: float, load_s: float, plan: StepPlan, step: Step
@@ -309,7 +322,7 @@ class Driver:
             now = self.now()
             server.withdraw(index, now)
             self._taken(Row(WITHDRAW, index, now, now))
-        self._files.follow(server.scheduler.tiers)
+        self._files.follow(server.scheduler.tiers, self._mirror.slots)
         for number, transfer in server.orders:
             if transfer.link == PCIE:
                 # Given at step boundaries only, when the pool is nobody else's.
@@ -336,7 +349,7 @@ class Driver:
         self._follow_orders()
 
     async def _carry_out(self, number: int, transfer: Transfer) -> None:
-        index, failed = transfer.adapter.index, False
+        index, failed, final = transfer.adapter.index, False, False
         try:
             if transfer.link == PCIE:
                 await asyncio.wrap_future(self._uploads.pop(index))
@@ -349,13 +362,15 @@ class Driver:
                 for outcome in await asyncio.gather(*work, return_exceptions=True):
                     if outcome is not None:
                         raise outcome
+        except Refused:  # as it would be again
+            failed = final = True
         except UserError:  # what it brought is damaged
             failed = True
         except OSError as error:  # this machine's own trouble, which may pass
             _log.error("an adapter cannot be loaded: %s", error)
             failed = True
         now = self.now()
-        self._server.transfer_done(number, now, failed=failed)
+        self._server.transfer_done(number, now, failed=failed, final=final)
         self._taken(
             Row(
                 TRANSFER,
@@ -366,6 +381,7 @@ class Driver:
                 link=transfer.link,
                 nbytes=transfer.nbytes,
                 failed=failed,
+                final=final,
             )
         )
         self._follow_orders()

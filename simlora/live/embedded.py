@@ -30,8 +30,8 @@ from simlora.engine.step_inputs import SequenceStep
 from simlora.engine.weights import ModelWeights, random_weights
 from simlora.errors import UserError
 from simlora.live.mirror import Part
-from simlora.live.registered import modules_of
-from simlora.scenario.catalog import is_config_path
+from simlora.live.registered import model_folder, modules_of
+from simlora.scenario.catalog import ModelSpec
 from simlora.scenario.deployment import Adapter, Deployment
 from simlora.serving.memory import MemoryPlan
 from simlora.serving.page_pool import KV, PagePool
@@ -61,8 +61,9 @@ class Embedded:
         self.dtype = torch.bfloat16 if device == "cuda" else torch.float32
         if device == "cpu":
             _one_thread()  # as calibrate measures it
-        self.folder = _folder(deployment, plan.pool_index)
-        self.shape, weights, self.trained = self._model(deployment, plan.pool_index)
+        self.folder = model_folder(deployment, plan.pool_index)
+        model = deployment.models[plan.pool_index]
+        self.shape = self._shape(model)
         self._targets = {
             adapter.index: modules_of(deployment, adapter)
             for adapter in deployment.served_by(plan.pool_index)
@@ -77,7 +78,8 @@ class Embedded:
             assert plan.max_hot_adapters is not None
             resident, beside = plan.max_hot_adapters, plan.max_hot_adapters * largest
         pages = plan.pool_pages + beside
-        self._check_room(pages)
+        self._check_room(model, pages, beside)
+        weights, self.trained = self._weights(model, scenario.seed)
         # Each thread has a count of its own of the threads that its operators may use.
         self.compute = ThreadPoolExecutor(1, "engine", initializer=_one_thread)
         self.threads = ThreadPoolExecutor(3, "adapters", initializer=_one_thread)
@@ -106,28 +108,41 @@ class Embedded:
         )
         self.engine = Engine(self.shape, weights, self.pool, limits)
 
-    def _model(
-        self, deployment: Deployment, pool_index: int
-    ) -> tuple[ModelShape, ModelWeights, bool]:
-        seed = deployment.scenario.seed
+    def _shape(self, model: ModelSpec) -> ModelShape:
+        try:
+            return shape_of(model)
+        except UserError:
+            if self.folder is not None:  # says the same, and in which file; it allocates nothing
+                load_checkpoint(self.folder, self.dtype, self.device)
+            raise
+
+    def _weights(self, model: ModelSpec, seed: int) -> tuple[ModelWeights, bool]:
         if self.folder is not None:
             loaded = load_checkpoint(self.folder, self.dtype, self.device, seed=seed)
-            return loaded.shape, loaded.weights, loaded.trained
-        model = deployment.models[pool_index]
-        shape, tied = shape_of(model), model.tie_word_embeddings
-        return shape, random_weights(shape, self.dtype, self.device, tied=tied, seed=seed), False
+            return loaded.weights, loaded.trained
+        tied = model.tie_word_embeddings
+        return random_weights(self.shape, self.dtype, self.device, tied=tied, seed=seed), False
 
-    def _check_room(self, pages: int) -> None:
+    def _check_room(self, model: ModelSpec, pages: int, beside: int) -> None:
+        """Raises UserError unless the weights and a pool of so many pages, of which `beside` are
+        for adapters alone, find room."""
         element = torch.empty(0, dtype=self.dtype).element_size()
+        free, weights = USABLE * free_bytes(self.device.type), model.parameters * element
         page_bytes = self.shape.kv_dim * element
-        room = int(USABLE * free_bytes(self.device.type)) // page_bytes
+        if weights >= free:
+            raise UserError(
+                f"model.name: the weights of {model.name} take {weights / 2**30:.1f} GiB in "
+                f"{str(self.dtype).removeprefix('torch.')}, but {free / 2**30:.1f} GiB are free "
+                "here; choose a smaller model"
+            )
+        room = int(free - weights) // page_bytes
         if pages > room:
             gib = page_bytes / 2**30
-            tokens = room // (2 * self.shape.num_hidden_layers)
+            tokens = max(0, room - beside) // (2 * self.shape.num_hidden_layers)
             raise UserError(
                 f"engine.memory: the scenario's pool of {pages * gib:.1f} GiB does not fit into "
-                f"the {room * gib:.1f} GiB that are free here; set engine.memory.kv_cache_tokens "
-                f"to less than {tokens}"
+                f"the {room * gib:.1f} GiB that are free here beside the model; set "
+                f"engine.memory.kv_cache_tokens to less than {tokens}"
             )
 
     def close(self) -> None:
@@ -276,15 +291,6 @@ class _StreamCopies(StreamUploads):
     def start(self, slot: int, page_ids: Tensor, packed: PackedAdapter) -> None:
         super().start(slot, page_ids, packed)
         self._copies[slot] = self._threads.submit(self._running[slot].synchronize)
-
-
-def _folder(deployment: Deployment, pool_index: int) -> Path | None:
-    scenario = deployment.scenario
-    name = (scenario.fleet[pool_index].model or scenario.model).name
-    if not is_config_path(name) or name in scenario.catalog.models:
-        return None
-    path = Path(name)
-    return path.parent if path.is_file() else path
 
 
 def _one_thread() -> None:

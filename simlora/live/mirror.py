@@ -124,6 +124,13 @@ class Mirror:
             self._pool.unload(slot)
         self.leaving.clear()
 
+    def passed_by(self, plan: StepPlan, adapter: AdapterState) -> None:
+        """A planned step, which has not begun, goes without an adapter: its requests will leave
+        with the tokens that they were to have by then, and no blocks."""
+        for request, tokens in plan.chunks:
+            if request.adapter_state is adapter:
+                self.sequences[request.index].computed += tokens
+
     def begin_step(self, plan: StepPlan, decoding: list[Request]) -> Step:
         """Take the blocks of the coming step."""
         decodes = [self.sequences[request.index] for request in decoding]

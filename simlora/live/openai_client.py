@@ -21,7 +21,7 @@ from simlora.live.openai_options import Names, ServerOptions
 from simlora.live.openai_prompts import Bodies, Prompts
 from simlora.live.openai_server import prepare
 from simlora.live.openai_table import write_run_table
-from simlora.live.signals import on_signals
+from simlora.live.signals import Interrupts
 from simlora.results import files
 from simlora.results.recorder import Recorder
 from simlora.results.result import Result
@@ -55,6 +55,7 @@ def run_openai(
     note: Note = lambda _: None,
     look: Look = lambda *_: None,
     traffic: Traffic | None = None,
+    interrupts: Interrupts | None = None,
 ) -> Result:
     """Put a scenario's requests to the server at `options.url` at their times, in real time, and
     write the result files to the directory `out`.
@@ -65,7 +66,7 @@ def run_openai(
     those that it tells of with its answers. Beside the files of a run there is `runs.csv`, which
     `calibrate --from` reads. The first Ctrl-C lets no more requests be sent, the second cuts off
     those under way. `note` is told in a sentence what is to be known of the result. `traffic`
-    replaces the scenario's.
+    replaces the scenario's. `interrupts`: of a caller who is to finish undisturbed, too.
 
     Raises UserError for a server that is not there, does not know the key, or has not the models.
     """
@@ -112,21 +113,22 @@ def run_openai(
             )
             drivers.append(driver)
             end_s = traffic.duration_s if scenario.workload.on_end == "discard" else None
-            with on_signals(driver.ask):
+            with ending.serving(driver.ask):
                 left = await driver.run(requests_of(deployment, traffic), end_s)
             return driver, left
 
-    driver, left = asyncio.run(run())
-    span_s = driver.now()
-    recorder.pending.extend(left)
-    header = f"simlora {__version__}, live on {_shown(options.url)}\ntiming {MEASURED}"
-    resolved = directory / files.RESOLVED_SCENARIO
-    resolved.write_text(dump_resolved(scenario, header), encoding="utf-8", newline="\n")
-    _tell(driver, note)
-    wall_s = time.perf_counter() - started_s
-    result = recorder.close(_facts(deployment, options, driver, wall_s, span_s))
-    write_run_table(result)
-    return result
+    with Interrupts.within(interrupts) as ending:
+        driver, left = asyncio.run(run())
+        span_s = driver.now()
+        recorder.pending.extend(left)
+        header = f"simlora {__version__}, live on {options.shown_url}\ntiming {MEASURED}"
+        resolved = directory / files.RESOLVED_SCENARIO
+        resolved.write_text(dump_resolved(scenario, header), encoding="utf-8", newline="\n")
+        _tell(driver, note)
+        wall_s = time.perf_counter() - started_s
+        result = recorder.close(_facts(deployment, options, driver, wall_s, span_s))
+        write_run_table(result)
+        return result
 
 
 def _client(options: ServerOptions, trusted: SSLContext) -> httpx.AsyncClient:
@@ -142,13 +144,7 @@ def _client(options: ServerOptions, trusted: SSLContext) -> httpx.AsyncClient:
             trust_env=False,  # a proxy on the way would be measured with the server
         )
     except httpx.InvalidURL as error:
-        raise UserError(f"--url {options.url}: is no address of a server: {error}") from None
-
-
-def _shown(url: str) -> str:
-    """Without a password."""
-    parsed = httpx.URL(url)
-    return str(parsed.copy_with(username="", password="")) if parsed.userinfo else url
+        raise UserError(f"--url {options.shown_url}: is no address of a server: {error}") from None
 
 
 def _tell(driver: OpenAIDriver, note: Note) -> None:
@@ -195,7 +191,7 @@ def _facts(
         events=driver.arrived + driver.tokens,
         span_s=span_s,
         fleet=fleet,
-        timing=TimingFacts(_shown(options.url), MEASURED),
+        timing=TimingFacts(options.shown_url, MEASURED),
         memory=(_UNKNOWN,) * sum(pool.replicas for pool in fleet),
         prefix=PrefixFacts(driver.looked_up_tokens, driver.cached_tokens),
         interrupted=driver.interrupted,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from string import Formatter
+from urllib.parse import urlsplit
 
 from simlora.errors import UserError
 from simlora.scenario.deployment import Deployment
@@ -24,8 +26,8 @@ class ServerOptions:
     `ignore_eos`: answers are as long as the scenario says, on servers that know the field.
     `silence_s`: a request to which no token comes for so long has failed (None: never).
 
-    Raises UserError for an endpoint or a time that is none, and prompts that do not go with the
-    endpoint.
+    Raises UserError for an address, an endpoint or a time that is none, and prompts that do not go
+    with the endpoint.
     """
 
     url: str
@@ -39,12 +41,18 @@ class ServerOptions:
     silence_s: float | None = DEFAULT_SILENCE_S
 
     def __post_init__(self) -> None:
+        _check_url(self.url)
         if self.endpoint not in PATHS:
             raise UserError(f"--endpoint: is {self.endpoint!r}, allowed are {', '.join(PATHS)}")
         if self.endpoint == CHAT and self.prompts == IDS:
             raise UserError("--prompts ids: goes with --endpoint completions only")
         if self.silence_s is not None and not self.silence_s > 0:
             raise UserError(f"--timeout: is {self.silence_s:g}, must be more than 0")
+
+    @property
+    def shown_url(self) -> str:
+        """The address without a password."""
+        return _shown(self.url)
 
     @property
     def as_text(self) -> bool:
@@ -55,6 +63,24 @@ class ServerOptions:
     def path(self) -> str:
         """Where requests are sent, below /v1."""
         return PATHS[self.endpoint]
+
+
+def _check_url(url: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise UserError(f"--url {_shown(url)}: must begin with http:// or https://")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise UserError(f"--url {_shown(url)}: the port must be a number from 1 to 65535")
+    if not host:
+        raise UserError(f"--url {_shown(url)}: names no server")
+
+
+def _shown(url: str) -> str:
+    return re.sub(r"(^|//)[^/?#]*@", r"\1", url)
 
 
 class Names:

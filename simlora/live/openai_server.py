@@ -17,7 +17,7 @@ async def prepare(
 ) -> None:
     """Load the adapters, if that is asked for, and see that the server is there and has what is
     going to be asked for. Raises UserError."""
-    where = f"--url {options.url}"
+    where = f"--url {options.shown_url}"
     if options.load_adapters is not None:
         for index in sorted(adapters):
             body = {"lora_name": names.model(index), "lora_path": names.path(index)}

@@ -7,7 +7,6 @@ import csv
 from simlora.results import files
 from simlora.results.result import Result
 
-RUN_TABLE = "runs.csv"
 _LATENCIES = ("tpot_s", "itl_s", "ttft_s", "e2e_s")
 _RATES = ("requests_per_s", "input_tokens_per_s", "output_tokens_per_s")
 
@@ -24,7 +23,7 @@ def write_run_table(result: Result) -> None:
         row[name] = "" if not throughput[name] else repr(throughput[name])
     if not (row["tpot_mean_s"] or row["itl_mean_s"]):
         return
-    with (result.directory / RUN_TABLE).open("w", encoding="utf-8", newline="") as file:
+    with (result.directory / files.RUN_TABLE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
         writer.writeheader()
         writer.writerow(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 # Kinds of rows. `arrival`: a request, from its time in the traffic to when it was received.
 # `timer`: a request that is held back or timed out. `step`: from the scheduler's decision to the
 # next tokens. `idle`: the scheduler was asked and had nothing to compute. `transfer`: an adapter on
-# its way over one link, from the order on. `withdraw`: an adapter, whose number it has, goes out of
+# its way over one link, from the order on. `load`: an adapter, whose number it has, that the coming
+# step was to wait for could not be loaded. `withdraw`: an adapter, whose number it has, goes out of
 # service. `stop`: from here on no requests are taken. `cut`: the end of the run.
-ARRIVAL, TIMER, STEP, IDLE, TRANSFER, WITHDRAW, STOP, CUT = (
+ARRIVAL, TIMER, STEP, IDLE, TRANSFER, LOAD, WITHDRAW, STOP, CUT = (
     "arrival",
     "timer",
     "step",
     "idle",
     "transfer",
+    "load",
     "withdraw",
     "stop",
     "cut",
@@ -46,6 +48,7 @@ class Row:
     link: int = -1
     nbytes: int = 0
     failed: bool = False
+    final: bool = False  # of what has failed: it is not tried again
 
 
 NAMES = tuple(field.name for field in fields(Row))
@@ -97,9 +100,16 @@ def read_rows(path: Path) -> list[Row]:
     import pyarrow.parquet as pq
 
     try:
-        columns = pq.read_table(path).to_pydict()
-        return [Row(*values) for values in zip(*(columns[name] for name in NAMES), strict=True)]
-    except (OSError, pa.ArrowInvalid, KeyError) as error:
-        raise UserError(
-            f"{path}: cannot be read as the steps of a live run: {str(error).splitlines()[0]}"
-        ) from None
+        with path.open("rb") as file:
+            table = pq.read_table(file)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: is no Parquet file: {str(error).splitlines()[0]}") from None
+    needed = [field.name for field in fields(Row) if field.default is MISSING]
+    if missing := [name for name in needed if name not in table.column_names]:
+        raise UserError(f"{path}: is no table of a live run's steps: has no column {missing[0]}")
+    # Files from before a column was there lack it.
+    names = [name for name in NAMES if name in table.column_names]
+    columns = [table.column(name).to_pylist() for name in names]
+    return [Row(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]

@@ -81,15 +81,28 @@ def _record(entry: Entry) -> Record | None:
 
 def base_folder(deployment: Deployment) -> Path:
     """The folder of the base model. Raises UserError if it is one of the catalog."""
-    scenario = deployment.scenario
-    name = (scenario.fleet[0].model or scenario.model).name
-    if not is_config_path(name) or name in scenario.catalog.models:
+    folder = model_folder(deployment)
+    if folder is None:
         raise UserError(
-            f"model.name: {given(name)} is a model of the catalog, which has random weights here; "
-            "adapters of a registry need the folder of the model that they were trained for"
+            f"model.name: {given(_model_name(deployment, 0))} is a model of the catalog, which has "
+            "random weights here; adapters of a registry need the folder of the model that they "
+            "were trained for"
         )
+    return folder
+
+
+def model_folder(deployment: Deployment, pool_index: int = 0) -> Path | None:
+    """The folder of a pool's model, None if it is one of the catalog."""
+    name = _model_name(deployment, pool_index)
+    if not is_config_path(name) or name in deployment.scenario.catalog.models:
+        return None
     path = Path(name)
     return path.parent if path.is_file() else path
+
+
+def _model_name(deployment: Deployment, pool_index: int) -> str:
+    scenario = deployment.scenario
+    return (scenario.fleet[pool_index].model or scenario.model).name
 
 
 def _check_shape(deployment: Deployment, adapter: Adapter, entry: Entry, record: Record) -> None:

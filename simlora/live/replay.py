@@ -18,6 +18,7 @@ from simlora.live.records import (
     ARRIVAL,
     CUT,
     IDLE,
+    LOAD,
     STEP,
     STOP,
     TIMER,
@@ -98,7 +99,9 @@ def _happen(
         elif row.kind == TIMER:
             server.ring(row.number, now)
         elif row.kind == TRANSFER:
-            server.transfer_done(row.number, now, failed=row.failed)
+            server.transfer_done(row.number, now, failed=row.failed, final=row.final)
+        elif row.kind == LOAD:
+            server.load_failed(row.number, now)
         elif row.kind == WITHDRAW:
             server.withdraw(row.number, now)
         elif row.kind == STOP:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
+from simlora.live.failed_load import fail_load
 from simlora.results.decisions import Decisions
 from simlora.results.logged_scheduler import LoggedScheduler
 from simlora.scenario.deployment import Deployment
@@ -72,6 +74,7 @@ class Server:
         self.steps = 0
         self.on_end: Callable[[Request], None] = lambda _: None  # of requests that had been sent
         self._now = 0.0
+        self._retries = scenario.adapters.loading.retries
         self._under_way: dict[int, Transfer] = {}
         self._orders_made = 0
         self._timers_set = 0
@@ -127,10 +130,24 @@ class Server:
 
     # --- the replica --------------------------------------------------------------------
 
-    def transfer_done(self, number: int, now: float, *, failed: bool = False) -> None:
-        """A transfer has been carried out, or has failed."""
+    def transfer_done(
+        self, number: int, now: float, *, failed: bool = False, final: bool = False
+    ) -> None:
+        """A transfer has been carried out, or has failed; with `final` it would fail again, so that
+        the load is given up."""
         self._now = now
-        self.scheduler.transfer_done(self._under_way.pop(number), now, failed=failed)
+        transfer = self._under_way.pop(number)
+        if final:
+            transfer = replace(transfer, attempt=self._retries)
+        self.scheduler.transfer_done(transfer, now, failed=failed)
+        self._collect()
+
+    def load_failed(self, adapter: int, now: float) -> None:
+        """An adapter that the planned step was to wait for could not be loaded; nothing of the step
+        has been computed."""
+        self._now = now
+        fail_load(self.scheduler, self.scheduler.tiers.state(adapter), now)
+        self.scheduler.decisions.settle()
         self._collect()
 
     def wants_step(self, now: float) -> bool:

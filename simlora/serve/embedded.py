@@ -9,11 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from simlora.errors import UserError
 from simlora.live.adapter_files import AdapterFiles
 from simlora.live.adapter_store import open_store
 from simlora.live.driver import Driver
 from simlora.live.mirror import Mirror, Sequence
+from simlora.live.opening import open_engine
 from simlora.live.registered import look_up
 from simlora.live.server import Server
 from simlora.live.tokens import GivenTokens
@@ -32,7 +32,7 @@ from simlora.serving.page_pool import KV
 from simlora.serving.request import WAITING, Request
 
 if TYPE_CHECKING:
-    from simlora.live.embedded import Embedded, Sampling
+    from simlora.live.embedded import Sampling
 
 _LOG_STEPS = 10_000  # after which the scheduler's notes of them, that nobody reads, are thrown away
 
@@ -82,7 +82,7 @@ class EmbeddedReplica:
         indexes = [adapter.index for adapter in served]
         if registry is not None:  # before the model is loaded, which may take a while
             look_up(deployment, Registry.open(registry, trusted=trusted), indexes)
-        self.engine = _engine(deployment, self.server, device)
+        self.engine = open_engine(deployment, self.server.plan, device)
         self._text = open_text(self.engine.folder, self.engine.shape.vocab_size)
         self._eos = eos_tokens(self.engine.folder)
         self._spoken: dict[int, _Spoken] = {}
@@ -249,14 +249,3 @@ def _sampling(asked: Asked) -> Sampling | None:
         return None
     seed = secrets.randbits(64) if asked.seed is None else asked.seed % 2**64
     return Sampling(asked.temperature, asked.top_p, asked.top_k, seed)
-
-
-def _engine(deployment: Deployment, server: Server, device: str | None) -> Embedded:
-    try:
-        from simlora.live.embedded import Embedded, default_device
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"--engine: the embedded engine needs the package {error.name}; "
-            "pip install 'simlora[engine]'"
-        ) from None
-    return Embedded(deployment, server.plan, device or default_device())

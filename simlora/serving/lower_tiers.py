@@ -38,22 +38,26 @@ class LowerTiers:
         self._stats = stats
 
     def fill(self) -> list[int]:
-        """Put adapters where the run begins, in their order, until a tier is full. Returns those in
-        host memory."""
-        adapters = self._adapters
+        """Put adapters where the run begins, in their order, until a tier is full; those whose
+        files are damaged do not come further than the disk. Returns those in host memory."""
+        adapters, numbers = self._adapters, self._deployment.adapter_index
         initial = self._deployment.scenario.adapters.initial_tier
-        hosted: list[int] = []
+        hosted: dict[int, None] = {}
+        damaged = {numbers[n] for n in self._deployment.scenario.adapters.loading.corrupt}
         for adapter in adapters if initial == "warm" else ():
+            if adapter.index in damaged:
+                continue
             if not self.warm.has_room(adapter.nbytes):
                 break
             self.warm.insert(adapter.index, adapter.nbytes, 0.0)
-            hosted.append(adapter.index)
-        below = adapters if self._disk_keeps else adapters[len(hosted) :]
-        for adapter in below if initial != "store" else ():
+            hosted[adapter.index] = None
+        for adapter in adapters if initial != "store" else ():
+            if adapter.index in hosted and not self._disk_keeps:
+                continue
             if not self.nvme.has_room(adapter.nbytes):
                 break
             self.nvme.insert(adapter.index, adapter.nbytes, 0.0)
-        return hosted
+        return list(hosted)
 
     def asked(self, state: AdapterState, now: float) -> None:
         """A request for the adapter has arrived. It leaves host memory if its time is over."""

@@ -172,11 +172,16 @@ def _check_adapters_fit(deployment: Deployment, plan: MemoryPlan, where: str, fl
         extra = f", {pinned_count} pinned adapters" if pinned_count else ""
         beside = f" beside the largest adapter{extra}" if largest else extra
         tokens = max(0, pool - pinned - largest) // plan.block_pages * plan.block_tokens
-        slots = "" if plan.unified else ", lower engine.memory.max_loras or max_lora_rank,"
+        mends = [f"set engine.max_model_len to at most {tokens}"] if tokens else []
+        if not plan.unified:
+            mends.append("lower engine.memory.max_loras or max_lora_rank")
+        if deployment.scenario.engine.memory.kv_cache_tokens is None:
+            mends.append("use a larger GPU")
+        else:
+            mends.append("raise engine.memory.kv_cache_tokens")
         raise UserError(
             f"{where}: one request of {plan.max_model_len} tokens needs {_gib(request * page)} of "
-            f"KV cache, but {fleet} holds {tokens} tokens{beside}; "
-            f"set engine.max_model_len to at most {tokens}{slots} or use a larger GPU"
+            f"KV cache, but {fleet} holds {tokens} tokens{beside}; {' or '.join(mends)}"
         )
 
 

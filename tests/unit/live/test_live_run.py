@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from simlora.results import files
 from simlora.results.decision_file import first_difference
 from simlora.results.decisions import Line
 from simlora.scenario.deployment import expand
-from tests.simulating import Ask, traffic_of
-from tests.unit.live.living import Lived, alone, crowd, live, live_scenario
+from simlora.serving.request import STATUS_NAMES
+from tests.simulating import Ask, run, traffic_of
+from tests.unit.live.living import CONFIG, Lived, alone, crowd, live, live_scenario
 
 ADAPTERS = 5
 
@@ -167,6 +169,29 @@ def test_a_damaged_adapter_file_fails_its_own_requests_alone(tmp_path: Path) -> 
     assert lived.answers == {n: said[n] for n in range(9) if n % 3 != 1}
 
 
+@pytest.mark.parametrize("tier", ["warm", "nvme", "store"])
+def test_a_damaged_adapter_fails_in_a_simulation_as_it_does_here(tier: str, tmp_path: Path) -> None:
+    """Wherever the run begins with it; by its name or, alone in its group, by the group's."""
+    both = {"adapter": {"rank": 4}}
+    scenario = live_scenario(tmp_path, adapters=3, adapter_loading="blocking").with_overrides(
+        {
+            "tenants": [{"name": "alone"} | both, {"name": "two", "count": 2} | both],
+            "adapters.initial_tier": tier,
+            "adapters.loading": {
+                "corrupt": ["alone", "two-0001"],
+                "retries": 1,
+                "backoff_s": 0.01,
+            },
+        }
+    )
+    asks = [Ask(0.01 * turn, turn % 3, 8, 3) for turn in range(9)]
+    lived = live(scenario, asks, tmp_path / "out")
+    simulated = [request.status for request in run(scenario, asks).requests]
+    assert lived.statuses == [STATUS_NAMES[status] for status in simulated]
+    assert lived.statuses == ["failed", "completed", "failed"] * 3
+    assert replayed(lived) == lived.decisions
+
+
 def test_answers_that_a_later_turn_repeats_are_those_of_the_trace(tmp_path: Path) -> None:
     """The second prompt is the first one with its answer; its cached KV is of these very tokens."""
     scenario = live_scenario(tmp_path, adapters=1)
@@ -178,6 +203,26 @@ def test_answers_that_a_later_turn_repeats_are_those_of_the_trace(tmp_path: Path
     lived = live(scenario, asks, tmp_path / "out")
     assert lived.decided("admitted")[1]["cached_tokens"] == 48
     assert lived.answers == alone(scenario, asks, tmp_path)
+
+
+FAST = {"hbm_gb_per_s": 1e5, "bf16_tflops": 1e5}  # what is simulated of it takes no time
+
+
+def test_weights_that_do_not_fit_are_told_before_anything_is_allocated(tmp_path: Path) -> None:
+    """4 TiB in each of its matrices, which no system gives."""
+    scenario = live_scenario(tmp_path)
+    (tmp_path / "config.json").write_text(
+        json.dumps(CONFIG | {"hidden_size": 2**20, "num_attention_heads": 2**16})
+    )
+    scenario = scenario.with_overrides(
+        {
+            "catalog": {"gpus": {"large": {"base": "cpu", "memory_gib": 1e6} | FAST}},
+            "fleet.0.gpu": "large",
+            "engine.memory.kv_cache_tokens": 10**8,
+        }
+    )
+    with pytest.raises(UserError, match=r"^model\.name: the weights of .* in float32, but .* free"):
+        live(scenario, [Ask(0.0)], tmp_path / "out")
 
 
 def test_a_pool_that_does_not_fit_is_told_with_what_would(tmp_path: Path) -> None:

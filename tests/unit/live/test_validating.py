@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from simlora.cli.main import main
+from simlora.errors import UserError
+from simlora.live.records import read_rows
 from simlora.live.replay import replay
+from simlora.results import files
 from simlora.results.files import DECISIONS
 from simlora.results.result import load_result
 from tests.unit.live.living import CONFIG
@@ -82,6 +87,7 @@ def test_two_logs_are_compared_decision_by_decision(
     text = told(capsys, str(live), str(other))
     assert "the first decision that differs is line 5" in text
     assert '"decision":"changed"' in text
+    assert "on the other side of a step" in text
     difference = json.loads(told(capsys, str(live), str(other), "--json"))[
         "first_different_decision"
     ]
@@ -108,6 +114,42 @@ def test_a_saved_live_result_is_whole(results: Path, tmp_path: Path) -> None:
         path.name for path in (results / "live").iterdir()
     }
     assert replay(copy) is None
+
+
+def test_a_table_for_calibration_is_saved_with_the_result(results: Path, tmp_path: Path) -> None:
+    measured = tmp_path / "measured"
+    shutil.copytree(results / "live", measured)
+    (measured / "runs.csv").write_text("scenario,tpot_mean_s\n")
+    copy = load_result(measured).save(tmp_path / "copy")
+    assert (copy / "runs.csv").read_text() == "scenario,tpot_mean_s\n"
+    load_result(results / "live").save(copy)
+    assert not (copy / "runs.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (Path.unlink, "cannot be read: No such file or directory"),
+        (lambda path: path.write_text("no"), "is no Parquet file: "),
+        (lambda path: shutil.copy(path.with_name(files.TENANTS), path), "has no column kind"),
+    ],
+)
+def test_a_replay_tells_why_it_cannot_read_the_steps(
+    results: Path, tmp_path: Path, make: Callable[[Path], object], why: str
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(results / "live", other)
+    make(other / files.STEPS)
+    with pytest.raises(UserError, match=why) as told:
+        replay(other)
+    assert str(told.value).startswith(f"{other / files.STEPS}: ")
+
+
+def test_a_record_from_before_a_column_was_there_is_read(results: Path, tmp_path: Path) -> None:
+    path = results / "live" / files.STEPS
+    older = tmp_path / files.STEPS
+    pq.write_table(pq.read_table(path).drop_columns(["final"]), older)
+    assert read_rows(older) == read_rows(path)
 
 
 def test_a_simulation_in_a_live_runs_directory_leaves_nothing_of_it(

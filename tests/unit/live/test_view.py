@@ -10,22 +10,31 @@ import pytest
 from simlora.live.driver import Driver
 from simlora.live.server import Server
 from simlora.live.view import Words, watching
+from tests.simulating import Ask
 from tests.unit.live.living import crowd, live, live_scenario
 
 
-def test_it_tells_what_runs_what_waits_and_how_fast(tmp_path: Path) -> None:
+def test_it_tells_what_runs_and_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at after each step, however long it takes."""
     words, lines = Words(), list[str]()
-    rates = list[float]()
+    drivers = list[Driver]()
+    complete = Server.complete
 
     def look(driver: Driver, server: Server, time_s: float) -> None:
-        before = driver.output_tokens
-        lines.append(words.line(driver, server, time_s).plain)
-        rates.append(before)
+        if not drivers:
+            lines.append(words.line(driver, server, 0.0).plain)
+        drivers.append(driver)
 
-    live(live_scenario(tmp_path), crowd(12, 4), tmp_path / "out", look)
+    def complete_and_look(server: Server, *times: float) -> None:
+        complete(server, *times)
+        lines.append(words.line(drivers[0], server, 1.0).plain)
+
+    monkeypatch.setattr(Server, "complete", complete_and_look)
+    asks = [Ask(0.0, -1, prompt_tokens=8, output_tokens=60) for _ in range(8)]
+    live(live_scenario(tmp_path), asks, tmp_path / "out", look)
     assert lines[0] == "0 s  0 requests  0 running  0 waiting  0 hot adapters  0 tokens/s"
-    assert any("12 requests" in line for line in lines)
-    assert max(int(line.split("  ")[2].split()[0]) for line in lines) > 1
+    assert any("8 requests  6 running  2 waiting" in line for line in lines), "of 6 at a time"
+    assert "8 requests  0 running  0 waiting" in lines[-1]
 
 
 def test_the_rate_is_that_of_the_last_seconds(tmp_path: Path) -> None:

@@ -114,12 +114,12 @@ def test_only_those_who_wait_for_a_corrupt_adapter_fail() -> None:
     assert finished.requests[4].finish_s == pytest.approx(STEP_S)
 
 
-def test_a_corrupt_adapter_that_is_in_host_memory_already_is_served() -> None:
-    """Nothing of it is read from disk or store, so nothing is found out."""
-    of = scenario(loading={"corrupt": [TENANTS.format(0)]} | ALL_FAIL)
-    finished = run(of, [Ask(0.0, 0)])
-    assert finished.requests[0].status == COMPLETED
-    assert stats(finished).transfers_failed == 0
+def test_a_corrupt_adapter_does_not_begin_in_host_memory() -> None:
+    """A server would have found out when it read it."""
+    of = scenario(loading={"corrupt": [TENANTS.format(0)]})
+    finished = run(of, [Ask(0.0, 0), Ask(0.0, 1)])
+    assert [request.status for request in finished.requests] == [FAILED, COMPLETED]
+    assert stats(finished).transfers_failed > 0
 
 
 def test_who_comes_after_a_load_was_given_up_tries_anew() -> None:
