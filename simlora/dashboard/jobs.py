@@ -119,6 +119,20 @@ def tell_if_stale(kind: str, present: Any, button: str) -> None:
         st.info(f"The settings have changed since this result: press {button}.")
 
 
+def shown(kind: str, present: Any, button: str, nothing: str) -> Any | None:
+    """What the latest job of that kind found, to be drawn. Says what went wrong with it, that it is
+    of other settings than the `present` ones, or `nothing` where there has been none."""
+    wrong = mistake(kind)
+    if wrong:
+        st.error(wrong)
+    found = result(kind)
+    if found is not None:
+        tell_if_stale(kind, present, button)
+    elif not wrong and not running(kind):
+        st.info(nothing)
+    return found
+
+
 def mistake(kind: str) -> str | None:
     """Why the latest job of that kind came to nothing, in a sentence."""
     return desk().mistakes.get(kind)

@@ -44,17 +44,15 @@ def show() -> None:
         jobs.begin(
             KIND, "Reckoning", "cost", *asked, of=asked, remember=not isinstance(source, Path)
         )
-    if jobs.mistake(KIND):
-        st.error(jobs.mistake(KIND))
-    found = jobs.result(KIND)
+    found = jobs.shown(
+        KIND,
+        asked,
+        "Tell the cost",
+        "Nothing reckoned yet. Prices of tiers are in the scenario (price_usd_month), storage, "
+        "training and people in its cost block.",
+    )
     if found is None:
-        if not jobs.running(KIND) and not jobs.mistake(KIND):
-            st.info(
-                "Nothing reckoned yet. Prices of tiers are in the scenario (price_usd_month), "
-                "storage, training and people in its cost block."
-            )
         return
-    jobs.tell_if_stale(KIND, asked, "Tell the cost")
     from simlora.dashboard.cost_charts import draw
 
     draw(found)

@@ -41,14 +41,14 @@ def show() -> None:
         disabled=problem is not None,
     ):
         jobs.begin(KIND, "Searching", "plan", *asked, _MOST_SEARCHED, of=asked)
-    if jobs.mistake(KIND):
-        st.error(jobs.mistake(KIND))
-    found: PlanFigures | None = jobs.result(KIND)
+    found: PlanFigures | None = jobs.shown(
+        KIND,
+        asked,
+        "Find the cheapest fleet",
+        "Nothing planned yet: choose what there is to choose from, and search.",
+    )
     if found is None:
-        if not jobs.running(KIND) and not jobs.mistake(KIND):
-            st.info("Nothing planned yet: choose what there is to choose from, and search.")
         return
-    jobs.tell_if_stale(KIND, asked, "Find the cheapest fleet")
     from simlora.dashboard.plan_charts import draw
 
     draw(found)

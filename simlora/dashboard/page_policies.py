@@ -60,17 +60,15 @@ def show() -> None:
         disabled=len(names) < 2 or too_much is not None,
     ):
         _compare(chosen, names, replications)
-    if jobs.mistake(KIND):
-        st.error(jobs.mistake(KIND))
-    found = jobs.result(KIND)
+    found = jobs.shown(
+        KIND,
+        (state.scenario(), chosen, names, replications),
+        "Compare",
+        "Nothing compared yet. The first policy chosen is the baseline that the others are "
+        "measured against.",
+    )
     if found is None:
-        if not jobs.running(KIND) and not jobs.mistake(KIND):
-            st.info(
-                "Nothing compared yet. The first policy chosen is the baseline that the others "
-                "are measured against."
-            )
         return
-    jobs.tell_if_stale(KIND, (state.scenario(), chosen, names, replications), "Compare")
     from simlora.dashboard.policy_charts import draw
 
     draw(found)

@@ -55,14 +55,14 @@ def show() -> None:
         disabled=problem is not None,
     ):
         _simulate(asked)
-    if jobs.mistake(KIND):
-        st.error(jobs.mistake(KIND))
-    found = jobs.result(KIND)
+    found = jobs.shown(
+        KIND,
+        (state.scenario(), asked),
+        "Simulate",
+        "Nothing simulated yet: choose a tenant and press Simulate.",
+    )
     if found is None:
-        if not jobs.running(KIND) and not jobs.mistake(KIND):
-            st.info("Nothing simulated yet: choose a tenant and press Simulate.")
         return
-    jobs.tell_if_stale(KIND, (state.scenario(), asked), "Simulate")
     from simlora.dashboard.tier_charts import draw
 
     draw(found)
