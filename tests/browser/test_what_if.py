@@ -41,7 +41,7 @@ def test_another_load_gives_other_figures_beside_the_pinned_ones(open_page: Open
     card = page.get_by_test_id("stMetric").filter(has_text="TTFT p99").first
     card.get_by_test_id("stMetricDelta").filter(has_text="%").wait_for()
     assert metric(page, "TTFT p99") != before
-    page.get_by_text("GPU memory by owner, pinned").wait_for()
+    page.get_by_text("GPU memory by owner, pinned").first.wait_for()
 
 
 def test_a_simulation_can_be_cancelled_and_the_page_lives_on(open_page: Open) -> None:
