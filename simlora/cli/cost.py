@@ -11,10 +11,13 @@ import click
 from simlora.cli.errors import INTERRUPTED
 from simlora.cli.progress import simulating
 from simlora.errors import UserError
+from simlora.report.words import moment
 from simlora.results.result import Result, load_result
 from simlora.scenario.cost import METHODS
 from simlora.scenario.loading import load_scenario, parse_setting, with_place
 from simlora.scenario.schema import Scenario
+
+_LEAST_COLUMNS = 80
 
 
 @click.command()
@@ -88,8 +91,19 @@ def cost(
 
         from simlora.cli.cost_tables import cost_tables
 
-        Console().print(cost_tables(found, top))
-    return INTERRUPTED if result.summary["simulation"]["interrupted"] else 0
+        console = Console()
+        if console.width < _LEAST_COLUMNS:  # a terminal may wrap lines; a table loses figures
+            console = Console(width=_LEAST_COLUMNS)
+        console.print(cost_tables(found, top))
+    simulation = result.summary["simulation"]
+    if simulation["interrupted"]:
+        click.echo(
+            f"interrupted after {moment(simulation['span_s'])}; a month is taken to go on "
+            "as it did until then",
+            err=True,
+        )
+        return INTERRUPTED
+    return 0
 
 
 def _finished(

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from simlora.cost.analysis import Costs
-from simlora.report.words import counted, number, share, size
+from simlora.cost.money import dollars, percent
+from simlora.report.words import counted, number, size
 
 _NOTE = (
     "A month is 720 hours that go on as the run did. Ways are compared by money alone: prompting, "
@@ -29,6 +30,7 @@ def cost_tables(found: Costs, top: int) -> RenderableType:
     parts += [_units(found), Text("")]
     parts += [Text("The same demand, served otherwise; a month's queries are one tenant's:")]
     parts += [Text(""), _ways(found), Text("")]
+    parts += [Text(line) for line in _setup(found)] + [Text("")]
     parts += [Text(line) for line in _reigns(found)] + [Text("")]
     for lines in (_dedications(found), _life(found), _growth(found)):
         if lines:
@@ -37,16 +39,6 @@ def cost_tables(found: Costs, top: int) -> RenderableType:
         parts += [Text("Adapters in GPU memory, with every place taken:"), Text("")]
         parts += [_places(found), Text("")]
     return Group(*parts, Text(_NOTE, style="dim"))
-
-
-def dollars(amount: float | None) -> str:
-    """Money to the cent below $1,000, in whole dollars above."""
-    if amount is None or math.isnan(amount):
-        return "—"
-    sign, size_of = ("-" if amount < 0 else ""), abs(amount)
-    if 0 < size_of < 0.01:
-        return f"{sign}${size_of:.2g}"
-    return f"{sign}${size_of:,.0f}" if size_of >= 1000 else f"{sign}${size_of:,.2f}"
 
 
 def _head(found: Costs) -> str:
@@ -62,7 +54,7 @@ def _bill(found: Costs) -> Table:
     whole = found.month.usd
     for name, usd in found.month.bill.items():
         if usd:
-            table.add_row(name, dollars(usd), share(usd / whole))
+            table.add_row(name, dollars(usd), percent(usd / whole))
     table.add_section()
     table.add_row("all", dollars(whole), "")
     return table
@@ -97,8 +89,7 @@ def _tenants(rows: pd.DataFrame, top: int) -> Table:
 
 def _money(row: pd.Series) -> list[str]:
     figures = [dollars(row[f"{name}_usd"]) for name in ("cost", "price", "credit", "margin")]
-    margin = row["margin"]
-    return [*figures, "—" if margin is None or math.isnan(margin) else f"{margin:.0%}"]
+    return [*figures, percent(row["margin"])]
 
 
 def _units(found: Costs) -> Table:
@@ -131,7 +122,21 @@ def _when(found: Costs, name: str) -> str:
     point = found.break_evens.get(name)
     if point is None or point.queries is None:
         return point.cheaper if point is not None else ""
-    return f"{point.cheaper} {point.queries:,.0f} queries"
+    first = "first " if point.again else ""
+    return f"{first}{point.cheaper} {point.queries:,.0f} queries"
+
+
+def _setup(found: Costs) -> list[str]:
+    if not found.setup_usd_month:
+        return []
+    source = "cost.training" if found.training else "cost.alternatives.lora_setup_usd"
+    everybody = dollars(found.setup_usd_month * len(found.tenants))
+    told = (
+        f"Ways with LoRA have set-up in them: {dollars(found.setup_usd_month)} a tenant a month, "
+        f"{everybody} in all, of {dollars(found.setup_usd)} an adapter "
+        f"({source}). The bill has not."
+    )
+    return [told]
 
 
 def _reigns(found: Costs) -> list[str]:

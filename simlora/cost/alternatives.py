@@ -15,7 +15,8 @@ import numpy as np
 
 from simlora.cost.capacity import saturated_s
 from simlora.cost.training import Estimate, trainings_per_month
-from simlora.cost.usage import MONTH_H, Rent, Usage, months_of
+from simlora.cost.usage import Rent, Usage, months_of
+from simlora.results.summary import MONTH_H
 from simlora.scenario.cost import Cost, Training
 from simlora.scenario.deployment import Deployment
 
@@ -84,6 +85,7 @@ def curves(
     full: Estimate | None = None,
     adapter_gb: float = 0.0,
     model_gb: float = 0.0,
+    adapters: float = 1.0,
 ) -> dict[str, Curve]:
     """What one tenant costs a month, by queries a month, in each way that the scenario gives the
     figures for: few-shot prompting needs its examples, retrieval its context or price, full
@@ -92,12 +94,15 @@ def curves(
     Set-up is spread over `amortize_months`, and retraining comes on top. Shared queries cost what
     they did in the run, however busy that was; instances of one's own are added whole, as many as
     are busy for `dedicated_utilization` of the time with batches as full as they can be. Merged
-    weights and full fine-tuning save what LoRA takes.
+    weights and full fine-tuning save what LoRA takes. A tenant has `adapters` of `adapter_gb` each,
+    on average; each is trained and stored, and merged into an instance of its own. One full
+    fine-tune is in place of them all.
     """
     asked = cost.alternatives
-    setup_usd = asked.lora_setup_usd if training is None else training.usd
-    lora_usd = _trained(setup_usd, cost.training, cost)
-    lora_usd += cost.storage.usd_per_gb_month * cost.storage.copies * adapter_gb
+    lora_usd = adapters * (
+        _trained(setup_usd(cost, training), cost.training, cost)
+        + cost.storage.usd_per_gb_month * cost.storage.copies * adapter_gb
+    )
     usd_in, usd_out = of.usd_per_input_token, of.usd_per_output_token
     query_usd = of.prompt_tokens * usd_in + of.output_tokens * usd_out
     # The base model alone computes what LoRA takes the less.
@@ -118,7 +123,7 @@ def curves(
         found["LoRA + RAG"] = lambda q: lora_usd + rag_fixed_usd + q * (query_usd + rag_query_usd)
     merged_s = of.replica_s * (1 - asked.lora_overhead)
     found["merged weights"] = lambda q: (
-        lora_usd + _instances(q, of, asked.dedicated_utilization, merged_s)
+        lora_usd + _instances(q, of, asked.dedicated_utilization, merged_s, math.ceil(adapters))
     )
     found[DEDICATED] = lambda q: lora_usd + _instances(q, of, asked.dedicated_utilization)
     if full is not None:
@@ -130,6 +135,11 @@ def curves(
     return found
 
 
+def setup_usd(cost: Cost, training: Estimate | None) -> float:
+    """USD to set up one adapter."""
+    return cost.alternatives.lora_setup_usd if training is None else training.usd
+
+
 def _trained(setup_usd: float, training: Training | None, cost: Cost) -> float:
     """USD a month of a training, and of those that follow it."""
     again = 0.0 if training is None else trainings_per_month(training)
@@ -137,12 +147,16 @@ def _trained(setup_usd: float, training: Training | None, cost: Cost) -> float:
 
 
 def _instances(
-    queries: float, of: Demand, utilization: float, replica_s: float | None = None
+    queries: float,
+    of: Demand,
+    utilization: float,
+    replica_s: float | None = None,
+    least: int = 1,
 ) -> float:
     """USD of the replicas that one tenant needs for itself; at least one, however few queries."""
     busy_s = queries * (of.replica_s if replica_s is None else replica_s)
     needed = math.ceil(busy_s / (utilization * MONTH_H * 3600) - 1e-9)
-    return max(1, needed) * of.replica_usd
+    return max(1, least, needed) * of.replica_usd
 
 
 def on_the_same_demand(of: Demand, ways: Mapping[str, Curve]) -> dict[str, float]:
@@ -191,21 +205,27 @@ def _cheapest_at(ways: Mapping[str, Curve], queries: float) -> str:
 @dataclass(frozen=True, slots=True)
 class BreakEven:
     """Where one way is cheaper than another: `always` or `never` between 1 and 100 million queries
-    a month, or `below` or `above` so many `queries`, at least up to the next step of the curves."""
+    a month, or `below` or `above` so many `queries`. `again`: beyond that point it changes once
+    more, the price of instances going up in steps."""
 
     cheaper: Literal["always", "never", "below", "above"]
     queries: float | None = None
+    again: bool = False
 
 
 def break_even(one: Curve, other: Curve) -> BreakEven:
     """Where `other` is cheaper than `one`: the first change of it, exact to a query."""
     grid = np.geomspace(LEAST_QUERIES, MOST_QUERIES, _GRID).tolist()
-    at_first = other(grid[0]) < one(grid[0])
-    for low, high in pairwise(grid):
-        if (other(high) < one(high)) != at_first:
-            at = _first(lambda q: (other(q) < one(q)) != at_first, low, high)
-            return BreakEven("below" if at_first else "above", at)
-    return BreakEven("always" if at_first else "never")
+    at_first, *later = [other(queries) < one(queries) for queries in grid]
+    if (not at_first) not in later:
+        return BreakEven("always" if at_first else "never")
+    changed = later.index(not at_first)
+    at = _first(
+        lambda queries: (other(queries) < one(queries)) != at_first,
+        grid[changed],
+        grid[changed + 1],
+    )
+    return BreakEven("below" if at_first else "above", at, again=at_first in later[changed:])
 
 
 def _first(holds: Callable[[float], bool], low: float, high: float) -> float:

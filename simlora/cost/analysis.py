@@ -22,12 +22,14 @@ from simlora.cost.alternatives import (
     dedicate,
     demand,
     on_the_same_demand,
+    setup_usd,
 )
 from simlora.cost.density import Place, places
 from simlora.cost.growth import Later, growth
 from simlora.cost.lifecycle import Gone, Moved, Retraining, deletion, migrate, retraining
 from simlora.cost.margin import Units, by_tier, margins, units
 from simlora.cost.month import Month, month
+from simlora.cost.prices import rented_usd_per_gpu_hour
 from simlora.cost.training import Estimate, estimate
 from simlora.cost.usage import months_of, read_usage, rents
 from simlora.errors import UserError
@@ -46,8 +48,9 @@ class Costs:
     """All figures are of a month in which everything goes on as in the run, in USD.
 
     `tenants` and `tiers` are tables (see `simlora.cost.margin`); `run_usd` is what the fleet cost
-    in the run itself. `break_evens`: at how many queries a month of one tenant each way becomes
-    cheaper than shared LoRA, or dearer.
+    in the run itself; `setup_usd` what it takes to set up an adapter, and `setup_usd_month` what
+    that is a month for a tenant's, which ways with LoRA have and the bill has not. `break_evens`:
+    at how many queries a month of one tenant each way becomes cheaper than shared LoRA, or dearer.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Costs:
     run_usd: float
     scale: float
     month: Month
+    setup_usd: float
+    setup_usd_month: float
     tenants: pd.DataFrame
     tiers: pd.DataFrame
     units: Units
@@ -90,8 +95,8 @@ def costs(result: Result, scenario: Scenario, dedicated: Sequence[str] = ()) -> 
     block. `dedicated`: tenants of whom it is asked whether to dedicate an instance to them.
 
     Raises:
-        UserError: a name in the `cost` block or in `dedicated` is not known, or the result is of a
-            version that did not take down who used what.
+        UserError: a name in `dedicated` is not known, or the result is of another scenario.
+        NotTakenDown: it is of a version that did not take down who used what.
     """
     deployment, cost, summary = expand(scenario), scenario.cost, result.summary
     usage = read_usage(result)
@@ -106,6 +111,8 @@ def costs(result: Result, scenario: Scenario, dedicated: Sequence[str] = ()) -> 
     scale = months_of(summary)
     of = demand(deployment, summary, usage, rented, table["offered"].tolist(), cost)
     adapters = len(deployment.adapters)
+    each_has = sum(len(tenant.adapters) for tenant in deployment.tenants) / len(deployment.tenants)
+    once_usd = setup_usd(cost, trained)
     ways = curves(
         of,
         cost,
@@ -113,8 +120,15 @@ def costs(result: Result, scenario: Scenario, dedicated: Sequence[str] = ()) -> 
         full,
         adapter_gb=fsum(a.nbytes for a in deployment.adapters) / max(adapters, 1) / 1e9,
         model_gb=deployment.model.weight_bytes(scenario.model.weights) / 1e9,
+        adapters=each_has,
     )
     hourly_usd = fsum(rent.usd for rent in rented) / summary["simulation"]["span_s"] * 3600
+    gpu_h = fsum(rent.gpu_s for rent in rented) / 3600
+    gpu_hour_usd = (
+        fsum(rent.usd for rent in rented) / gpu_h
+        if gpu_h
+        else rented_usd_per_gpu_hour(deployment.gpus[0].usd_per_hour, cost)
+    )
     longest_s = table["e2e_p99_s"].max()
     return Costs(
         name=summary["name"],
@@ -123,6 +137,8 @@ def costs(result: Result, scenario: Scenario, dedicated: Sequence[str] = ()) -> 
         run_usd=fsum(rent.usd for rent in rented),
         scale=scale,
         month=whole,
+        setup_usd=once_usd,
+        setup_usd_month=each_has * once_usd / cost.alternatives.amortize_months,
         tenants=rows,
         tiers=by_tier(rows, deployment.tier_names),
         units=units(deployment, usage, whole, fsum(table["offered"]), scale, cost),
@@ -140,7 +156,7 @@ def costs(result: Result, scenario: Scenario, dedicated: Sequence[str] = ()) -> 
         dedications=[_dedication(name, rows, deployment, ways) for name in dedicated],
         growth=growth(deployment, summary, rented, of, cost),
         places=places(scenario),
-        migration=_migration(scenario, deployment, hourly_usd),
+        migration=_migration(scenario, deployment, hourly_usd, gpu_hour_usd),
         deletion=deletion(cost.deletion, 0.0 if pd.isna(longest_s) else float(longest_s)),
     )
 
@@ -158,7 +174,7 @@ def _method(scenario: Scenario) -> str:
     used = {name: part for name, part in parts.items() if part}
     if len(used) == 1:
         return next(iter(used))
-    return " + ".join(f"{part:.0%} {name}" for name, part in used.items())
+    return " + ".join(f"{100 * part:g} % {name}" for name, part in used.items())
 
 
 def _dedication(
@@ -170,7 +186,9 @@ def _dedication(
     return dedicate(row["tenant"], float(row["requests"]), float(row["credit_usd"]), ways)
 
 
-def _migration(scenario: Scenario, deployment: Deployment, usd_per_hour: float) -> Moved | None:
+def _migration(
+    scenario: Scenario, deployment: Deployment, usd_per_hour: float, usd_per_gpu_hour: float
+) -> Moved | None:
     cost = scenario.cost
     asked = cost.migration
     if asked is None:
@@ -182,7 +200,14 @@ def _migration(scenario: Scenario, deployment: Deployment, usd_per_hour: float) 
         shape = cost.training.adapter
         parameters = model.lora_parameters(shape.rank, shape.targets)
     else:
-        parameters = max((a.parameters for a in deployment.adapters), default=0)
+        parameters = max(
+            (
+                model.lora_parameters(group.adapter.rank, group.adapter.targets)
+                for group in scenario.tenants
+                if group.adapters
+            ),
+            default=0,
+        )
     return migrate(
         deployment,
         asked,
@@ -191,6 +216,7 @@ def _migration(scenario: Scenario, deployment: Deployment, usd_per_hour: float) 
         model.weight_bytes(weights),
         2 * parameters,
         usd_per_hour,
+        usd_per_gpu_hour,
     )
 
 

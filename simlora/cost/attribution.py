@@ -39,8 +39,9 @@ def divide(usage: Usage, rents: Sequence[Rent], asked: Attribution) -> Divided:
     owners'. In a pool that nobody used, all of the time is idle.
 
     What a tenant pays never falls when its own use, in any of the quantities, grows and nothing
-    else changes: its part of a pool is `load + (busy - load) * w`, or `load + (rent - load) * w`
-    where idle time is spread, and neither its weight `w` nor `load` times the rest's `1 - w` falls.
+    else changes (time of loads is a part of GPU time, and grows with it): its part of a pool is
+    `load + (busy - load) * w`, or `load + (rent - load) * w` where idle time is spread, and neither
+    its weight `w` nor `load` times the rest's `1 - w` falls.
     """
     tenants = usage["gpu_s"].shape[1]
     serving, cold_starts, idle = np.zeros(tenants), np.zeros(tenants), np.zeros(tenants)
@@ -103,8 +104,13 @@ def _weights(usage: Usage, pool: int, asked: Attribution) -> Floats | None:
 
 def _measures(usage: Usage, pool: int, asked: Attribution) -> dict[str, Floats]:
     """Each method's measure of what tenants used of a pool."""
+    gpu_s = usage["gpu_s"][pool]
+    # Loads have been paid for. Runs of older versions shared them, so that more may be taken off.
+    computing_s = np.maximum(gpu_s - usage["load_gpu_s"][pool], 0.0)
+    if not computing_s.any():
+        computing_s = gpu_s
     found = {
-        "gpu_seconds": usage["gpu_s"][pool],
+        "gpu_seconds": computing_s,
         "compute_units": asked.input_weight * usage["input_tflop"][pool]
         + asked.output_weight * usage["output_tflop"][pool],
         "tokens": usage["prompt_tokens"][pool] + usage["output_tokens"][pool],

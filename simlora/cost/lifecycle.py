@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 from simlora.cost.training import Estimate
-from simlora.errors import UserError
 from simlora.scenario.cost import Deletion, Migration, Training
 from simlora.scenario.deployment import Deployment
 
@@ -42,30 +41,20 @@ def migrate(
     new_weight_bytes: int,
     new_adapter_bytes: int,
     fleet_usd_per_hour: float,
+    usd_per_gpu_hour: float,
 ) -> Moved:
     """What it takes to move all adapters. `each` is one training on the new base; the byte counts
-    are those of its weights on one replica and of one of its adapters.
-
-    Raises:
-        UserError: nothing says how long a training takes, or one needs more GPUs than there are.
-    """
-    if each is None and asked.gpu_hours_each is None:
-        raise UserError(
-            "cost.migration: needs gpu_hours_each, or cost.training to estimate it from"
-        )
-    if asked.gpu_hours_each is not None:
-        gpu_hours_each = asked.gpu_hours_each
-        usd_each = 0.0 if each is None else each.usd / each.gpu_hours * gpu_hours_each
-    else:
-        assert each is not None
-        gpu_hours_each, usd_each = each.gpu_hours, each.usd
+    are those of its weights on one replica and of one of its adapters. Where nothing is said of
+    `training`, `asked` says its hours, and `usd_per_gpu_hour` is what they cost on one GPU."""
+    if each is not None:
+        usd_per_gpu_hour = each.usd / each.gpu_hours
+    gpu_hours_each = asked.gpu_hours_each
+    if gpu_hours_each is None:
+        assert each is not None  # the check of scenarios sees to it
+        gpu_hours_each = each.gpu_hours
+    usd_each = usd_per_gpu_hour * gpu_hours_each
     job_gpus = 1 if training is None else training.gpus
     jobs = asked.gpus // job_gpus
-    if not jobs:
-        raise UserError(
-            f"cost.migration.gpus: {asked.gpus} are less than the {job_gpus} that one training "
-            "takes (cost.training.gpus)"
-        )
     count = asked.adapters or len(deployment.adapters)
     hours_each = gpu_hours_each / job_gpus
     waves = -(-count // jobs)

@@ -12,10 +12,8 @@ import pandas as pd
 
 from simlora.cost.month import Month
 from simlora.cost.usage import Usage, months_of
-from simlora.errors import UserError
 from simlora.scenario.cost import Cost, Credit
 from simlora.scenario.deployment import Deployment
-from simlora.scenario.problems import did_you_mean
 
 
 def margins(
@@ -25,11 +23,7 @@ def margins(
     """One row a tenant, USD a month: `cost_usd`, `price_usd` (its tier's, and its tokens'),
     `credit_usd` for what its SLA was missed by, `margin_usd` and, of the price, `margin` (NaN
     without a price). `table` is the run's of tenants, in the same order.
-
-    Raises:
-        UserError: a tier of `cost.prices` or `cost.credits` is not known.
     """
-    _check_tiers(deployment, cost)
     scale = months_of(summary)
     tier = np.array([tenant.tier for tenant in deployment.tenants])
     names = deployment.tier_names
@@ -114,14 +108,6 @@ def units(deployment: Deployment, usage: Usage, month: Month, requests: float, s
 
 def _each(usd: float, count: float) -> float | None:
     return usd / count if count else None
-
-
-def _check_tiers(deployment: Deployment, cost: Cost) -> None:
-    for field in ("prices", "credits"):
-        for name in getattr(cost, field):
-            if name not in deployment.tier_names:
-                hint = did_you_mean(name, deployment.tier_names)
-                raise UserError(f'cost.{field}.{name}: unknown tier "{name}"; {hint}')
 
 
 def total(rows: pd.DataFrame, column: str) -> float:

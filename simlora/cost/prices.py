@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simlora.scenario.cost import GpuPrices
+from simlora.scenario.cost import Cost, GpuPrices
 
 _DAY_S = 86_400.0
 
@@ -18,3 +18,9 @@ def price_factor(prices: GpuPrices) -> float:
     reserved = 1 - prices.reserved_discount
     on_demand_share = 1 - prices.reserved_share - prices.spot_share
     return on_demand_share + prices.reserved_share * reserved + prices.spot_share * spot
+
+
+def rented_usd_per_gpu_hour(listed_usd: float, cost: Cost) -> float:
+    """USD for an hour of a GPU whose price on demand is `listed_usd`: as it is bought, and its part
+    of the host."""
+    return listed_usd * price_factor(cost.gpu) + cost.host_usd_per_gpu_hour

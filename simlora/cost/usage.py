@@ -8,17 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from simlora.cost.prices import price_factor
+from simlora.cost.prices import rented_usd_per_gpu_hour
 from simlora.errors import UserError
 from simlora.results.arrays import Bools, Floats, Ints
 from simlora.results.files import TENANTS
 from simlora.results.result import Result
+from simlora.results.summary import MONTH_H
 from simlora.results.usage import BY_POOL, QUANTITIES
 from simlora.scenario.cost import Cost
 from simlora.scenario.deployment import Deployment
 
-MONTH_H = 720.0  # of a price a month
 _SECONDS_AN_HOUR = 3600.0
+
+
+class NotTakenDown(UserError):
+    """The run is of a version that did not take down what bills are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,14 @@ def read_usage(result: Result) -> Usage:
     """What each tenant of a run used.
 
     Raises:
-        UserError: the run's table of tenants has not what it takes, being of an older version.
+        NotTakenDown: the run's table of tenants has not what it takes.
     """
     table, pools = result.tenants, len(result.summary["simulation"]["fleet"])
     found = {}
     for name in QUANTITIES:
         column = name if pools == 1 else f"{name}{BY_POOL}"
         if column not in table:
-            raise UserError(
+            raise NotTakenDown(
                 f"{result.directory / TENANTS}: has no column {column}, which bills are made of; "
                 "run the scenario again with this version of simlora"
             )
@@ -73,11 +77,10 @@ def rents(deployment: Deployment, summary: Mapping[str, Any], cost: Cost) -> lis
     at the price they are bought for, and their hosts."""
     group: Ints = np.array([tenant.group for tenant in deployment.tenants])
     names = [one.name for one in deployment.scenario.tenants]
-    factor = price_factor(cost.gpu)
     found = []
     for pool, facts in zip(deployment.scenario.fleet, summary["simulation"]["fleet"], strict=True):
         gpu_s = facts["tensor_parallel"] * facts["replica_s"]
-        usd_per_gpu_hour = facts["usd_per_gpu_hour"] * factor + cost.host_usd_per_gpu_hour
+        usd_per_gpu_hour = rented_usd_per_gpu_hour(facts["usd_per_gpu_hour"], cost)
         owners = np.isin(group, [names.index(name) for name in pool.tenants])
         found.append(
             Rent(facts["name"], gpu_s * usd_per_gpu_hour / _SECONDS_AN_HOUR, gpu_s, owners)

@@ -6,9 +6,9 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
+from simlora.cost.money import dollars, percent
 from simlora.report.plot import Plot, embedded
 from simlora.report.table import paragraph, table
-from simlora.report.words import share
 from simlora.results.result import Result
 from simlora.scenario.cost import Cost
 
@@ -53,23 +53,21 @@ def cost_plots(result: Result) -> list[Plot]:
 
 def _found(result: Result) -> Costs | None:
     from simlora.cost.analysis import costs, scenario_of
+    from simlora.cost.usage import NotTakenDown
     from simlora.errors import UserError
 
     try:
-        scenario = scenario_of(result)
-        return costs(result, scenario) if _asked(scenario) else None
+        scenario = scenario_of(result)  # it was checked for the run: only older ones do not load
     except UserError:
+        return None
+    try:
+        return costs(result, scenario) if _asked(scenario) else None
+    except NotTakenDown:
         return None
 
 
 def _asked(scenario: Scenario) -> bool:
     return scenario.cost != Cost() or any(t.price_usd_month for t in scenario.tiers.values())
-
-
-def dollars(amount: float) -> str:
-    """Money in whole dollars, to the cent below 100."""
-    sign = "−" if amount < 0 else ""
-    return f"{sign}${abs(amount):,.0f}" if abs(amount) >= 100 else f"{sign}${abs(amount):,.2f}"
 
 
 def _sentence(found: Costs) -> str:
@@ -96,7 +94,7 @@ def _tiers(found: Costs) -> str:
 def _bill(found: Costs) -> str:
     lines = [(name, usd) for name, usd in found.month.bill.items() if usd]
     whole = found.month.usd
-    rows = [[name, dollars(usd), share(usd / whole)] for name, usd in lines]
+    rows = [[name, dollars(usd), percent(usd / whole)] for name, usd in lines]
     return table("cost", ("the bill of a month", "USD", "of all"), rows, "The bill of a month")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simlora.report.words import counted, number, usd
-
-_MONTH_H = 720.0
+from simlora.results.summary import MONTH_H
 
 
 def fleet_words(simulation: dict[str, Any]) -> str:
@@ -39,7 +38,7 @@ def price_words(cost: dict[str, Any]) -> str:
     """What the fleet costs an hour, `$8.00 an hour for 2 GPUs`; of pools that grow and shrink
     on average, and at most. `cost` is that part of a summary."""
     most = cost["gpu_usd_per_hour"]
-    mean = cost.get("fleet_usd_per_month", most * _MONTH_H) / _MONTH_H
+    mean = cost.get("fleet_usd_per_month", most * MONTH_H) / MONTH_H
     if mean > most * (1 - 1e-9):
         return f"{usd(most)} an hour for {counted(cost['gpus'], 'GPU')}"
     return f"{usd(mean)} an hour on average, {usd(most)} for all {counted(cost['gpus'], 'GPU')}"

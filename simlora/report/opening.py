@@ -8,6 +8,7 @@ from typing import Any
 
 from simlora.report.measured import from_outside
 from simlora.report.words import counted, duration, share, usd
+from simlora.results.summary import MONTH_H
 
 
 def opening(summary: dict[str, Any], limits: Sequence[str]) -> str:
@@ -74,14 +75,14 @@ def _fared(summary: dict[str, Any]) -> str:
 def cost_sentence(summary: dict[str, Any]) -> str:
     """What the GPUs cost a month, and an output token of them."""
     cost = summary["cost"]
-    month = cost.get("fleet_usd_per_month", 720.0 * cost["gpu_usd_per_hour"])
+    month = cost.get("fleet_usd_per_month", MONTH_H * cost["gpu_usd_per_hour"])
     if not month:
         return "Its hardware has no price."
     per_token = cost["usd_per_million_output_tokens"]
     each = f", which is {usd(per_token)} a million output tokens at this load" if per_token else ""
     condition = " if it is the scenario's fleet" if from_outside(summary) else ""
     gpus = "GPU" if cost["gpus"] == 1 else f"{cost['gpus']:,} GPUs"
-    if month < 720.0 * cost["gpu_usd_per_hour"] * (1 - 1e-9):
+    if month < MONTH_H * cost["gpu_usd_per_hour"] * (1 - 1e-9):
         gpus += ", rented no longer than in this run,"
     return f"Its {gpus} would cost {usd(month)} a month (720 hours){condition}{each}."
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from simlora.results.arrays import Floats
+
 # The records WEIGHT and USE.
 _WEIGHT = np.dtype([("at_s", "<f8"), ("tenant", "<i4"), ("change", "<i4")])
 _USE = np.dtype([("adapter", "<i4"), ("since_s", "<f8"), ("until_s", "<f8")])
@@ -17,7 +19,8 @@ class BatchTime:
     replicas that are there one after another go into the same.
 
     `busy_s`: seconds of batches by tenant; they add up to the time in which anything was in a
-    batch. `load_s`: by tenant, seconds in which a batch stood still for loads of its adapters.
+    batch. `load_s`: of these, seconds in which a batch stood still for loads of the tenant's
+    adapters: they are its alone, not shared by those in the batch.
     `stays_s`: seconds by adapter in GPU memory, from the end of a load to the last use before it is
     evicted: how long an idle adapter stays after that is the cache's choice, for memory that nobody
     else asked for.
@@ -29,21 +32,21 @@ class BatchTime:
         self.stays_s: defaultdict[int, float] = defaultdict(float)
         self._at_s = 0.0  # up to which time is shared
         self._weight: defaultdict[int, float] = defaultdict(float)  # by tenant, in the batch then
+        self._loads: list[tuple[int, int, float]] = []  # since then, as in the log
         self._stays: dict[int, tuple[float, float]] = {}  # by adapter: hot since, latest use
 
     def add(
         self,
         weights: bytes,
         uses: bytes,
-        loads: Sequence[tuple[int, float]],
+        loads: Sequence[tuple[int, int, float]],
     ) -> None:
         """What has been taken down since the last call."""
+        self._loads += loads
         if weights:
             self._share(np.frombuffer(weights, dtype=_WEIGHT))
         if uses:
             self._use(np.frombuffer(uses, dtype=_USE))
-        for tenant, seconds in loads:
-            self.load_s[tenant] += seconds
 
     def _share(self, changes: np.ndarray) -> None:
         """Each second goes to the batch by weight, so a tenant that weighs `w` from one instant to
@@ -55,6 +58,7 @@ class BatchTime:
         began = np.array([self._weight.get(int(one), 0.0) for one in everybody])
         before = began.sum() + np.cumsum(change) - change  # weight of the batch before each change
         spent_s = np.diff(at_s, prepend=self._at_s)
+        spent_s = spent_s - self._stood_still_s(np.where(before > 0, spent_s, 0.0))
         integral = np.cumsum(
             np.divide(spent_s, before, out=np.zeros(len(before)), where=before > 0)
         )
@@ -68,6 +72,28 @@ class BatchTime:
             if weight:
                 self._weight[int(one)] = float(weight)
         self._at_s = float(at_s[-1])
+
+    def _stood_still_s(self, spent_s: Floats) -> Floats:
+        """Of the seconds before each change, those spent on loads, which are booked here. A load
+        after the last change is left for the next call."""
+        stalled_s = np.zeros(len(spent_s))
+        if not self._loads:
+            return stalled_s
+        now = [load for load in self._loads if load[0] < len(spent_s)]
+        self._loads = [
+            (after - len(spent_s), tenant, seconds)
+            for after, tenant, seconds in self._loads
+            if after >= len(spent_s)
+        ]
+        for after, _, seconds in now:
+            stalled_s[after] += seconds
+        # A batch that was cut did not stand still to the end.
+        taken = np.divide(spent_s, stalled_s, out=np.ones(len(spent_s)), where=stalled_s > spent_s)
+        for after, tenant, seconds in now:
+            self.load_s[tenant] += seconds * float(taken[after])
+            self.busy_s[tenant] += seconds * float(taken[after])
+        booked_s: Floats = stalled_s * taken
+        return booked_s
 
     def _use(self, uses: np.ndarray) -> None:
         """Each stay is told by its latest use."""

@@ -44,7 +44,7 @@ class StepLog:
         self.gaps: list[tuple[int, float]] = []
         self.weights = bytearray()
         self.uses = bytearray()
-        self.loads: list[tuple[int, float]] = []
+        self.loads: list[tuple[int, int, float]] = []
         self.batch_time = BatchTime()
         self._decoding = [0] * tiers  # requests that decode on from the last drain
 
@@ -81,7 +81,7 @@ class StepLog:
                     np.concatenate([weights, np.ones(len(waits))]),
                 )
         self.gaps.clear()
-        # Copies: a profiler that looks at the frames below would hold on to views of what is cleared.
+        # Copies: a profiler that looks at frames would hold on to views of what is cleared.
         self.batch_time.add(bytes(self.weights), bytes(self.uses), self.loads)
         self.weights.clear()
         self.uses.clear()

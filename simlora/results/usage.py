@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 QUANTITIES = {
     "prompt_tokens": "prompt tokens processed",
     "output_tokens": "output tokens processed",
-    "gpu_s": "GPU-seconds: its share of the time of batches, on all GPUs of the replica",
-    "load_gpu_s": "of these, GPU-seconds in which a batch stood still for loads of its adapters",
+    "gpu_s": "GPU-seconds: its share of the time of batches, on all GPUs of the replica, and "
+    "the time in which batches stood still for loads of its adapters",
+    "load_gpu_s": "the latter alone",
     "input_tflop": "operations of prompt tokens that were not found in the prefix cache",
     "output_tflop": "operations of output tokens",
     "kv_gb_s": "KV cache in GPU memory, over the time it was held",

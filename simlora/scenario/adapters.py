@@ -104,9 +104,9 @@ class LoadFailures(Strict):
     """What goes wrong between disk or store and host memory, and what is done about it.
 
     `failure_rate`: share of transfers that break off or arrive damaged; `corrupt` names adapters
-    whose file itself is damaged, so that every transfer of it fails its check; none of them begins in host memory. A transfer is
-    tried again up to `retries` times, after `backoff_s` seconds, doubled each time; then the requests
-    that wait for the adapter fail, and those to come try anew.
+    whose file itself is damaged, so that every transfer of it fails its check; none of them begins
+    in host memory. A transfer is tried again up to `retries` times, after `backoff_s` seconds,
+    doubled each time; then the requests that wait for the adapter fail, and those to come try anew.
     """
 
     failure_rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0

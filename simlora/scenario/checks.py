@@ -6,6 +6,7 @@ from simlora.errors import UserError
 from simlora.scenario.adapter_checks import check_adapters
 from simlora.scenario.batching_checks import check_batching
 from simlora.scenario.catalog import ModelSpec, load_gpu, load_model
+from simlora.scenario.cost_checks import check_cost
 from simlora.scenario.event_checks import check_autoscaling, check_corrupt, check_events
 from simlora.scenario.gateway import RateLimit
 from simlora.scenario.placement_checks import check_placement
@@ -40,6 +41,7 @@ def check(scenario: Scenario) -> None:
     check_corrupt(scenario)
     _check_names(scenario)
     _check_rate_limits(scenario)
+    check_cost(scenario, tiers_in_use(scenario))
 
 
 def tenant_exists(scenario: Scenario, name: str) -> bool:

@@ -210,7 +210,8 @@ class Density(Strict):
 class Migration(Strict):
     """All adapters move to another base model: they are trained again on `gpus` GPUs within
     `window_days`, while both bases are served side by side. `adapters`: by default all there are;
-    `gpu_hours_each`: by default those of `training`."""
+    `gpu_hours_each`: by default those of `training`; without `training`, on one GPU each and at
+    what a GPU-hour of the fleet costs."""
 
     to: str
     gpus: PositiveInt
@@ -244,7 +245,8 @@ class Growth(Strict):
 
 
 class Cost(Strict):
-    """Prices beyond the GPUs', how to divide the bill, and what else to look at."""
+    """Prices beyond the GPUs', how to divide the bill, and what else to look at.
+    `evaluation_usd_each` is for each `training`."""
 
     attribution: Attribution = Attribution()
     gpu: GpuPrices = GpuPrices()

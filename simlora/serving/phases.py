@@ -87,7 +87,10 @@ class PhaseBook:
             for request, _ in plan.chunks
             if request.adapter_state in plan.blocking_loads
         }
-        self._log.loads += [(tenant, load_s / len(owners)) for tenant in owners.values()]
+        if self._found is not None:
+            self._weigh_found()
+        after = len(self._weights) // WEIGHT.size
+        self._log.loads += [(after, tenant, load_s / len(owners)) for tenant in owners.values()]
         for request, _ in plan.chunks:
             if request.adapter_state in plan.blocking_loads and request.preemptions == 0:
                 self.adapter_wait_s += load_s

@@ -21,7 +21,8 @@ class StepLog(Protocol):
     gaps: list[tuple[int, float]]  # (tier, seconds) between two tokens around a preemption
     weights: bytearray  # of records `phases.WEIGHT`
     uses: bytearray  # of records `phases.USE`
-    loads: list[tuple[int, float]]  # tenant, seconds that the batch stood still for its adapters
+    # Records of `weights` by then, tenant, seconds that the batch stood still for its adapters.
+    loads: list[tuple[int, int, float]]
 
 
 @dataclass(slots=True)

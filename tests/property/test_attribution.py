@@ -24,7 +24,7 @@ from simlora.scenario.deployment import expand
 from simlora.scenario.schema import Scenario
 from simlora.sim import simulate
 from tests.property.cases import Case, cases
-from tests.simulating import Finished, run, small_scenario
+from tests.simulating import Ask, Finished, run, small_scenario
 
 MIXES = [*METHODS, "mix"]
 
@@ -71,6 +71,8 @@ def test_the_tenants_seconds_are_those_in_which_replicas_were_busy() -> None:
         for time, steps_s in zip(booked(finished), busy_s, strict=True):
             assert min([*time.busy_s.values(), *time.load_s.values(), 0.0]) >= -1e-9
             shared_s = fsum(time.busy_s.values())
+            for tenant, load_s in time.load_s.items():
+                assert load_s <= time.busy_s[tenant] + 1e-9
             # A step that a crash or the end of the run has cut counts as far as it came; one that
             # loads an adapter and computes nothing has nobody in it.
             if case.scenario.engine.adapter_loading == "overlap":
@@ -88,6 +90,7 @@ def test_the_tenants_seconds_are_those_in_which_replicas_were_busy() -> None:
 
 def test_what_is_added_in_parts_is_what_is_added_at_once() -> None:
     """Wherever the log is emptied in between."""
+    seen: Counter[str] = Counter()
 
     @settings(max_examples=60)
     @given(cases(), st.lists(st.integers(0, 400), max_size=4))
@@ -97,16 +100,25 @@ def test_what_is_added_in_parts_is_what_is_added_at_once() -> None:
             whole, parts = BatchTime(), BatchTime()
             whole.add(bytes(log.weights), bytes(log.uses), log.loads)
             at = sorted({0, *(16 * cut for cut in cuts), len(log.weights)})
-            for start, end in pairwise(at):
-                parts.add(bytes(log.weights[start:end]), b"", [])
+            records = [(start // 16, end // 16) for start, end in pairwise(at)]
+            for start, end in records:
+                loads = [
+                    (after - start, tenant, seconds)
+                    for after, tenant, seconds in log.loads
+                    if start <= after < end or (after == end == records[-1][1])
+                ]
+                parts.add(bytes(log.weights[16 * start : 16 * end]), b"", loads)
             for start in range(0, len(log.uses), 60):
                 parts.add(b"", bytes(log.uses[start : start + 60]), [])
             whole.close()
             parts.close()
             assert parts.busy_s == pytest.approx(whole.busy_s, abs=1e-9)
+            assert parts.load_s == pytest.approx(whole.load_s, abs=1e-9)
+            seen["loads"] += bool(whole.load_s)
             assert parts.stays_s == pytest.approx(whole.stays_s, abs=1e-9)
 
     agree()
+    assert seen["loads"] > 3
 
 
 # --- the bill ------------------------------------------------------------------------------
@@ -223,7 +235,7 @@ def usages(draw: st.DrawFn) -> dict[str, np.ndarray]:
     for name in QUANTITIES:
         rows = st.lists(figures, min_size=POOLS * TENANTS, max_size=POOLS * TENANTS)
         found[name] = np.array(draw(rows)).reshape(POOLS, TENANTS)
-    found["load_gpu_s"] = found["gpu_s"] * draw(st.sampled_from([0.0, 0.3, 1.0]))
+    found["load_gpu_s"] = found["gpu_s"] * draw(st.sampled_from([0.0, 0.3, 0.9]))
     return found
 
 
@@ -248,8 +260,8 @@ def test_whoever_uses_more_of_anything_never_pays_less(
     idle: Any,
     dedicated: bool,
 ) -> None:
-    """All else equal, the bill of the whole fleet too. Time for loads is a part of GPU time, so
-    that it may grow as far as that goes. Every method has measured something in a pool that is
+    """All else equal, the bill of the whole fleet too. Time for loads is a part of GPU time, which
+    grows with it. Every method has measured something in a pool that is
     used: one that has not gives way to another, which may come out either way."""
     for other in ("gpu_s", "prompt_tokens", "input_tflop", "kv_gb_s"):
         figures[other] = figures[other] + np.array([[1.0, 0, 0, 0]])
@@ -259,11 +271,36 @@ def test_whoever_uses_more_of_anything_never_pays_less(
     asked = Attribution(method=method(name), idle=idle)
     before = divide(Usage(figures), rented, asked).of_tenants[tenant]
     grown = {key: rows.copy() for key, rows in figures.items()}
+    grown[quantity][pool, tenant] += more
     if quantity == "load_gpu_s":
-        more = min(more, figures["gpu_s"][pool, tenant] - figures[quantity][pool, tenant])
-    grown[quantity][pool, tenant] += max(more, 0.0)
+        grown["gpu_s"][pool, tenant] += more
     after = divide(Usage(grown), rented, asked).of_tenants[tenant]
     assert after >= before - 1e-9
+
+
+def test_whoever_meets_a_load_pays_none_of_it() -> None:
+    """Two tenants answer side by side, and a third comes whose adapter is copied between two steps.
+    What the others pay is the same whether that takes a second or no time at all."""
+    times = []
+    for latency_s in (0.0, 1.0):
+        scenario = small_scenario(
+            tenants=[{"name": "base", "count": 2, "adapters": 0}, {"name": "loads"}],
+            engine={"max_model_len": 1024, "adapter_loading": "blocking"},
+            adapters={"initial_tier": "nvme", "nvme": {"latency_s": latency_s}},
+        )
+        asks = [
+            Ask(0.0, tenant=0, output_tokens=200),
+            Ask(0.0, tenant=1, output_tokens=200),
+            Ask(0.01, 0, output_tokens=5),
+        ]
+        (time,) = booked(run(scenario, asks))
+        times.append(time)
+    quick, slow = times
+    assert slow.load_s[2] == pytest.approx(quick.load_s[2] + 1.0)
+    assert slow.busy_s[2] == pytest.approx(quick.busy_s[2] + 1.0)
+    for tenant in (0, 1):
+        assert slow.busy_s[tenant] == pytest.approx(quick.busy_s[tenant])
+        assert not slow.load_s[tenant]
 
 
 @pytest.mark.parametrize("name", ["tokens", "compute_units"])

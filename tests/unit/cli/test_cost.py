@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from dataclasses import replace
 from math import fsum
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,13 @@ from rich.console import Console
 
 from simlora.cli.cost_tables import cost_tables
 from simlora.cli.main import main
+from simlora.cost.alternatives import SHARED, BreakEven
 from simlora.cost.analysis import Costs, costs
 from simlora.results.result import Result
+from simlora.scenario.catalog import load_model
+from simlora.scenario.deployment import expand
 from simlora.scenario.loading import load_scenario
+from simlora.scenario.schema import ModelChoice
 from simlora.sim import simulate
 
 SCENARIO = """\
@@ -80,7 +86,7 @@ def test_the_tables_fit_eighty_columns_and_hold_every_part(found: Costs) -> None
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     for part in (
-        "by 50% gpu_seconds + 50% tokens",
+        "by 50 % gpu_seconds + 50 % tokens",
         "nobody (idle)",
         "a-customer-with-a",
         "a million output tokens",
@@ -162,3 +168,77 @@ def test_a_run_of_a_version_that_took_down_less_says_so(
     table.drop(columns="gpu_s_by_pool").to_parquet(directory / "tenants.parquet")
     assert main(["cost", str(directory)]) == 2
     assert "has no column gpu_s_by_pool" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_says_so_and_where(
+    path: Path, result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = result.save(tmp_path / "cut")
+    summary = json.loads((directory / "summary.json").read_text())
+    summary["simulation"]["interrupted"] = True
+    (directory / "summary.json").write_text(json.dumps(summary))
+    assert main(["cost", str(directory)]) == 130
+    assert capsys.readouterr().err.startswith("interrupted after 120.9 s")
+    assert main(["cost", str(directory), "--json"]) == 130
+    out, err = capsys.readouterr()
+    assert json.loads(out)["name"] == "paying"
+    assert err.startswith("interrupted after 120.9 s") and len(err.splitlines()) == 1
+
+
+def test_set_up_that_the_bill_has_not_is_told_under_the_ways(path: Path) -> None:
+    scenario = load_scenario(path, {"tenants.0.adapters": 3, "cost.training": None,
+                                    "cost.migration.gpu_hours_each": 2})  # fmt: skip
+    found = costs(simulate(scenario), scenario)
+    assert found.setup_usd == 300
+    assert found.setup_usd_month == pytest.approx(16 / 6 * 25)
+    assert found.ways[SHARED](0) == pytest.approx(found.setup_usd_month)
+    text = " ".join(printed(found).split())
+    assert "set-up in them: $66.67 a tenant a month, $400.00 in all, of $300.00 an adapter" in text
+    free = costs(simulate(scenario), scenario.with_overrides({
+        "cost.alternatives.lora_setup_usd": 0}))  # fmt: skip
+    assert "set-up" not in printed(free)
+
+
+def test_a_migration_without_a_training_costs_what_the_fleets_gpus_do(path: Path) -> None:
+    """Its adapters are those of the tenants, on the new model."""
+    scenario = load_scenario(
+        path, {"cost.training": None, "cost.migration": {
+            "to": "llama-3.1-70b", "gpus": 8, "window_days": 1, "gpu_hours_each": 2}},
+    )  # fmt: skip
+    moved = costs(simulate(scenario), scenario).migration
+    assert moved is not None
+    assert moved.training_usd == pytest.approx(6 * 2 * (2 * 2 + 4) / 3)
+    of = expand(scenario)
+    new = load_model(ModelChoice(name="llama-3.1-70b"))
+    shape = scenario.tenants[0].adapter
+    assert moved.peak_adapter_bytes == sum(a.nbytes for a in of.adapters) + 6 * 2 * (
+        new.lora_parameters(shape.rank, shape.targets)
+    )
+
+
+def test_a_way_that_is_dearer_again_further_on_is_cheaper_first_above(found: Costs) -> None:
+    points = {"few-shot prompting": BreakEven("above", 30_694_999.0, again=True)}
+    text = printed(replace(found, break_evens=points))
+    assert "first above 30,694,999 queries" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("columns", ["60", "200"])
+def test_no_terminal_is_too_narrow_for_the_figures(
+    path: Path,
+    result: Result,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["cost", str(path.parent / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert "of price" in out
+
+
+def test_shares_are_all_told_to_a_tenth_of_a_per_cent(found: Costs) -> None:
+    shares = re.findall(r"(\S+) %", printed(found).split("one of")[0].split("the bill")[1])
+    assert len(shares) > 5
+    assert all(re.fullmatch(r"[<>]?-?[\d,]+\.\d", one) for one in shares), shares

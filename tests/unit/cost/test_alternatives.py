@@ -55,6 +55,29 @@ def test_curves_are_set_up_and_queries_and_whole_instances() -> None:
     assert WAYS[DEDICATED](518_401) == pytest.approx(2030)
 
 
+def test_retrieval_on_the_base_model_alone_computes_what_lora_takes_the_less() -> None:
+    """The retrieved context is computed by the base model too: of 1,000 tokens a query, half of
+    them context, all are cheaper by a fifth."""
+    asked = Alternatives(
+        lora_overhead=0.2,
+        rag=Rag(setup_usd=0.0, usd_per_month=0.0, usd_per_query=0.01, context_tokens=500),
+        few_shot=FewShot(examples=1, tokens_per_example=500),
+    )
+    ways = curves(DEMAND, Cost(alternatives=asked), None)
+    each = 0.8 * (0.001 + 500 * 1e-6)
+    assert ways["few-shot prompting"](1e3) == pytest.approx(1e3 * each)
+    assert ways["RAG"](1e3) == pytest.approx(1e3 * (each + 0.01))
+
+
+def test_every_adapter_of_a_tenant_is_set_up_and_merged_into_an_instance_of_its_own() -> None:
+    three = curves(DEMAND, COST, None, adapters=3.0)
+    assert three[SHARED](1e4) - WAYS[SHARED](1e4) == pytest.approx(2 * 30)
+    assert three["LoRA + RAG"](1e4) - WAYS["LoRA + RAG"](1e4) == pytest.approx(2 * 30)
+    assert three[DEDICATED](1e4) == pytest.approx(90 + 1000)
+    assert three["merged weights"](1e4) == pytest.approx(90 + 3 * 1000)
+    assert three["RAG"](1e4) == WAYS["RAG"](1e4)
+
+
 def test_what_nobody_has_given_figures_for_is_not_compared() -> None:
     assert list(curves(DEMAND, Cost(), None)) == [SHARED, "merged weights", DEDICATED]
 
@@ -68,6 +91,14 @@ def test_break_evens_are_where_the_curves_cross() -> None:
     assert break_even(WAYS["LoRA + RAG"], WAYS[SHARED]) == BreakEven("always")
     flat = break_even(WAYS[SHARED], lambda queries: 1030.0)
     assert (flat.cheaper, flat.queries) == ("above", pytest.approx(1_000_000, abs=1))
+    assert not flat.again
+
+
+def test_a_break_even_says_that_it_is_only_the_first() -> None:
+    """Instances come whole: with the second one the shared fleet is cheaper once more."""
+    own = break_even(lambda q: 0.003 * q, lambda q: 1000.0 if q <= 5e5 else 1e9)
+    assert (own.cheaper, own.queries) == ("above", pytest.approx(333_333, abs=1))
+    assert own.again
 
 
 def test_the_cheapest_way_has_no_gap_and_is_the_cheapest() -> None:
@@ -119,5 +150,6 @@ def test_growth_adds_replicas_when_the_load_passes_the_limit() -> None:
     for later in found:
         assert later.load <= 0.8 * later.fleet_factor + 1e-9
         assert later.fleet_factor == 1 or later.load > 0.8 * (later.fleet_factor - 1)
+        assert later.usd == pytest.approx(2880.0 * later.fleet_factor)
     assert found[-1].fleet_factor > 1
     assert growth(of, summary, rents(of, summary, cost), busy, Cost()) == []

@@ -61,6 +61,14 @@ def test_loads_are_paid_by_those_whose_adapters_were_loaded_whatever_the_method(
     assert found.serving == pytest.approx([0.19, 0.19, 1.52, 0.0])
 
 
+def test_by_time_nobody_pays_for_loads_of_others() -> None:
+    """Each pays its own seconds, at $4 an hour: the last one's are all of loads."""
+    seconds = [900.0, 450.0, 90.0, 360.0]
+    found = divided({"gpu_seconds": 1.0}, gpu_s=seconds, load_gpu_s=[0.0, 0.0, 0.0, 360.0])
+    assert found.cold_starts == pytest.approx([0.0, 0.0, 0.0, 0.4])
+    assert found.of_tenants == pytest.approx([each / 900 for each in seconds])
+
+
 def test_idle_time_of_a_dedicated_pool_is_its_owners_and_an_unused_one_is_nobodys() -> None:
     rented = [
         Rent("own", 10.0, 1000.0, np.array([True, True, False])),

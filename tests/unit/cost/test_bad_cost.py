@@ -47,6 +47,31 @@ cost:
         ("migration: {to: a, gpus: 5, window_days: 0}", "migration.window_days", "greater than 0"),
         ("deletion: {due_days: .inf}", "deletion.due_days", "finite"),
         ("growth: {per_month: 5 %}", "growth.per_month", "5 %"),
+        ("prices: {golden: {}}", "prices.golden", 'unknown tier "golden"'),
+        ("credits: {golden: []}", "credits.golden", 'unknown tier "golden"'),
+        ("evaluation_usd_each: 5", "evaluation_usd_each", "needs cost.training"),
+        ("density: {gpus: [l40s, h101]}", "density.gpus.1", 'no GPU "h101"'),
+        ("density: {models: [llama]}", "density.models.0", 'no model "llama"'),
+        (
+            "training: {tokens_per_example: 5, utilization: 0.2, gpu: h101}",
+            "training.gpu",
+            'no GPU "h101"',
+        ),
+        (
+            "alternatives: {full_training: {tokens_per_example: 5, utilization: 0.2, gpu: h101}}",
+            "alternatives.full_training.gpu",
+            'no GPU "h101"',
+        ),
+        (
+            "migration: {to: llama, gpus: 4, window_days: 3}",
+            "migration.to",
+            'no model "llama"',
+        ),
+        (
+            "migration: {to: qwen2.5-7b, gpus: 4, window_days: 3}",
+            "migration",
+            "needs gpu_hours_each, or cost.training",
+        ),
         ("retraining: {}", "retraining", "did you mean training?"),
     ],
 )
@@ -60,3 +85,36 @@ def test_mistakes_name_their_place(tmp_path: Path, line: str, field: str, told: 
     assert f"cost.{field}: " in sentence, sentence
     assert told in sentence, sentence
     assert "\n" not in sentence
+
+
+def test_a_migration_on_fewer_gpus_than_a_training_takes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        f"{GOOD}  training: {{tokens_per_example: 5, utilization: 0.2}}\n"
+        "  migration: {to: qwen2.5-7b, gpus: 3, window_days: 3}\n"
+    )
+    with pytest.raises(
+        UserError, match=r"bad\.yaml:8: cost\.migration\.gpus: 3 are less than the 4"
+    ):
+        load_scenario(path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("cost.prices.golden.usd_per_million_input_tokens", 3),
+        ("cost.density.gpus", ["h101"]),
+        ("cost.density.models", ["llama"]),
+        ("cost.training", {"tokens_per_example": 5, "utilization": 0.2, "gpu": "h101"}),
+        ("cost.migration", {"to": "llama", "gpus": 4, "window_days": 3}),
+    ],
+)
+def test_a_mistake_in_an_option_is_told_of_the_option(
+    tmp_path: Path, setting: str, value: object
+) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    with pytest.raises(UserError) as caught:
+        load_scenario(path, {setting: value}, option="--set ")
+    named = ".".join(setting.split(".")[:3])
+    assert str(caught.value).startswith(f"--set {named}"), caught.value

@@ -7,7 +7,6 @@ import pytest
 from simlora.cost.density import places
 from simlora.cost.lifecycle import deletion, migrate, retraining
 from simlora.cost.training import Estimate, estimate
-from simlora.errors import UserError
 from simlora.scenario.catalog import load_gpu, load_model
 from simlora.scenario.cost import Deletion, Migration, Training
 from simlora.scenario.schema import ModelChoice
@@ -37,7 +36,9 @@ def test_a_training_counts_the_operations_of_its_tokens() -> None:
 
 def test_a_migration_trains_in_waves_and_serves_two_fleets_meanwhile() -> None:
     of = deployment(fleet=[{"gpu": "h100-80gb", "replicas": 3}])
-    moved = migrate(of, MIGRATION, TRAINING, EACH, 10**10, 10**8, fleet_usd_per_hour=12.0)
+    moved = migrate(
+        of, MIGRATION, TRAINING, EACH, 10**10, 10**8, fleet_usd_per_hour=12.0, usd_per_gpu_hour=4.0
+    )
     assert (moved.jobs, moved.waves, moved.hours) == (2, 10, 60.0)
     assert moved.fits and moved.gpus_needed == 8  # seven GPUs would be one training at once
     assert (moved.gpu_hours, moved.training_usd) == (480.0, 1920.0)
@@ -51,27 +52,23 @@ def test_a_migration_trains_in_waves_and_serves_two_fleets_meanwhile() -> None:
 def test_a_migration_that_does_not_fit_says_what_would() -> None:
     of = deployment()
     tight = MIGRATION.model_copy(update={"window_days": 1.0})
-    moved = migrate(of, tight, TRAINING, EACH, 1, 1, 1.0)
+    moved = migrate(of, tight, TRAINING, EACH, 1, 1, 1.0, 4.0)
     assert not moved.fits and moved.gpus_needed == 20
     enough = tight.model_copy(update={"gpus": moved.gpus_needed})
-    assert migrate(of, enough, TRAINING, EACH, 1, 1, 1.0).fits
+    assert migrate(of, enough, TRAINING, EACH, 1, 1, 1.0, 4.0).fits
     one_less = tight.model_copy(update={"gpus": moved.gpus_needed - 1})
-    assert not migrate(of, one_less, TRAINING, EACH, 1, 1, 1.0).fits
+    assert not migrate(of, one_less, TRAINING, EACH, 1, 1, 1.0, 4.0).fits
     hopeless = tight.model_copy(update={"window_days": 0.2})
-    assert migrate(of, hopeless, TRAINING, EACH, 1, 1, 1.0).gpus_needed == 0
+    assert migrate(of, hopeless, TRAINING, EACH, 1, 1, 1.0, 4.0).gpus_needed == 0
 
 
-def test_a_migration_needs_to_know_how_long_a_training_takes_and_gpus_for_one() -> None:
-    of = deployment()
-    with pytest.raises(
-        UserError, match=r"cost\.migration: needs gpu_hours_each, or cost\.training"
-    ):
-        migrate(of, MIGRATION, None, None, 1, 1, 1.0)
-    few = MIGRATION.model_copy(update={"gpus": 3})
-    with pytest.raises(UserError, match=r"cost\.migration\.gpus: 3 are less than the 4"):
-        migrate(of, few, TRAINING, EACH, 1, 1, 1.0)
+def test_a_migration_without_a_training_is_as_long_as_told_at_the_fleets_price() -> None:
     told = MIGRATION.model_copy(update={"gpu_hours_each": 2.0})
-    assert migrate(of, told, None, None, 1, 1, 1.0).hours == 6.0  # three waves of eight
+    moved = migrate(deployment(), told, None, None, 1, 1, 1.0, usd_per_gpu_hour=4.5)
+    assert moved.hours == 6.0  # three waves of eight
+    assert moved.training_usd == pytest.approx(20 * 2 * 4.5)
+    trained = migrate(deployment(), told, TRAINING, EACH, 1, 1, 1.0, usd_per_gpu_hour=4.5)
+    assert trained.training_usd == pytest.approx(20 * 2 * 4.0)  # what a training's GPUs cost
 
 
 def test_retraining_spread_evenly_keeps_its_slots_busy() -> None:

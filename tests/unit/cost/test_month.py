@@ -12,7 +12,6 @@ from simlora.cost.margin import by_tier, credit_share, margins, units
 from simlora.cost.month import Month, month
 from simlora.cost.training import Estimate
 from simlora.cost.usage import Usage, rents
-from simlora.errors import UserError
 from simlora.scenario.cost import Cost, Credit
 from simlora.scenario.deployment import Deployment
 from tests.unit.cost.billing import an_hour_of, deployment, usage
@@ -109,11 +108,3 @@ def test_the_largest_credit_counts_and_what_was_not_measured_gives_none() -> Non
     assert [credit_share(steps, value) for value in (1.0, 0.99, 0.95, 0.2, nan)] == [
         0.0, 0.0, 0.1, 0.3, 0.0,
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("field", ["prices", "credits"])
-def test_a_tier_that_nobody_is_of_is_named(of: Deployment, used: Usage, field: str) -> None:
-    cost = Cost.model_validate({field: {"golden": {} if field == "prices" else []}})
-    table = pd.DataFrame({"sla_attainment": [nan] * 4, "offered": [0] * 4})
-    with pytest.raises(UserError, match=rf'cost\.{field}\.golden: unknown tier "golden"'):
-        margins(of, an_hour_of(of), table, used, billed(of, used, cost), cost)
