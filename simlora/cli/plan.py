@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,17 +25,29 @@ if TYPE_CHECKING:
 NONE_FOUND = 1
 
 
+class _Finite(click.FloatRange):
+    """A number within bounds that is neither infinite nor "not a number", which is within any."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
 @click.command()
 @click.argument("scenario", type=click.Path(path_type=Path))
 @click.option(
     "--max-cost",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Finite(min=0, min_open=True),
     metavar="USD_PER_MONTH",
-    help="The most that the fleet may cost; above it, tell what the money reaches.",
+    help="The most that GPUs and hosts may cost; above it, tell what the money reaches.",
 )
 @click.option(
     "--confidence",
-    type=click.FloatRange(min=0.5, max=1, max_open=True),
+    type=_Finite(min=0.5, max=1, max_open=True),
     help="How surely every promise has to be kept (default: plan.confidence, 0.95).",
 )
 @click.option("--peak", is_flag=True, help="Tell the highest load that the scenario's fleet holds.")
@@ -75,8 +88,8 @@ def plan(
 
     Which GPUs, numbers of replicas, quantizations, cache sizes and policies there are to choose
     from is in the scenario's plan section. Configurations that cannot do are ruled out by
-    arithmetic, the others by simulation; the fleet found is confirmed on further seeds. Exit code 1
-    says that there is none, or none within --max-cost.
+    arithmetic, the others by simulation; the fleet found is confirmed on fresh seeds, which had no
+    part in the search. Exit code 1 says that there is none, or none within --max-cost.
     """
     from simlora.planning.search.growth import parse_growth
 
@@ -125,7 +138,7 @@ def _plan(
         from simlora.cli.plan_tables import command_lines, plan_tables
 
         Console().print(plan_tables(found))
-        if found.best is not None:
+        if found.within_budget:
             click.echo(command_lines(found))
     if found.interrupted:
         click.echo(

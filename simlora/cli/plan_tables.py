@@ -21,6 +21,8 @@ from simlora.planning.search.trials import Confirmation
 def plan_tables(plan: Plan) -> RenderableType:
     """The fleet, what shows that it is enough, what else there is, and how to start it."""
     parts: list[RenderableType] = []
+    if plan.max_cost_usd is not None and not plan.within_budget and not plan.interrupted:
+        parts += [*(Text(line) for line in words.over_budget(plan)), Text("")]
     if plan.best is None:
         if plan.interrupted:
             parts.append(Text("Interrupted before any fleet was found to meet every promise."))
@@ -28,8 +30,6 @@ def plan_tables(plan: Plan) -> RenderableType:
             parts += [Text(line) for line in words.infeasible(plan)]
     else:
         parts += _best(plan, plan.best)
-    if plan.max_cost_usd is not None and not plan.within_budget and not plan.interrupted:
-        parts += [Text(""), *(Text(line) for line in words.over_budget(plan))]
     if plan.regrown:
         parts += [Text(""), Text("What if", style="bold"), *map(Text, words.regrown(plan))]
     parts += [Text(""), Text(words.effort(plan), style="dim")]
@@ -55,7 +55,7 @@ def peak_tables(peak: Peak) -> RenderableType:
 
 
 def _best(plan: Plan, best: Found) -> list[RenderableType]:
-    head = Text("cheapest fleet ", style="bold")
+    head = Text("cheapest fleet " + ("" if plan.within_budget else "at any cost "), style="bold")
     head.append(f"{best.name}, ${best.usd_per_month:,.0f} a month")
     parts: list[RenderableType] = [head, Text("")]
     parts += [_evidence(best.confirmation), Text(words.confidence(plan)), Text("")]

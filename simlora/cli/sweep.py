@@ -105,8 +105,11 @@ def sweep(
     if address is not None and jobs is not None:
         raise click.UsageError("--jobs is for processes of this machine, not for a cluster's")
 
+    if where and not best:
+        raise click.UsageError("--where bounds what can be the best: it needs --best")
+
     from simlora.planning import sweep as planning
-    from simlora.planning.sweep_best import parse_bound
+    from simlora.planning.sweep_best import asked_figures, check_figures, parse_bound
     from simlora.planning.sweep_executors import open_executor
     from simlora.planning.sweep_grid import plan_sweep
     from simlora.planning.sweep_store import Store
@@ -122,7 +125,10 @@ def sweep(
             open_executor(executor, jobs or cores(), address) as pool,
             _progress(len(plan)) as progress,
         ):
-            ended = planning.run_sweep(plan, store, pool, progress)
+            figures = asked_figures(best, bounds)
+            ended = planning.run_sweep(
+                plan, store, pool, progress, lambda row: check_figures(figures, row)
+            )
     return _tell(plan, ended, best, bounds, as_json)
 
 
@@ -138,7 +144,10 @@ def _tell(
     told = sweep_tables.as_json(plan, ended, table)
     if ended.interrupted:
         click.echo(f"interrupted after {len(table)} of {len(plan)} points", err=True)
-    found = best_points(table, plan.keys, best, bounds) if len(table) else []
+    click.echo(f"wrote {ended.table}", err=True)
+    found = []
+    if len(table):
+        found = best_points(table, plan.keys, best, bounds, plan.runs_of)
     told["best"] = sweep_tables.best_as_json(found)
     if as_json:
         click.echo(json.dumps(told, indent=2, allow_nan=False, ensure_ascii=False))
@@ -146,7 +155,6 @@ def _tell(
         from rich.console import Console
 
         Console().print(sweep_tables.sweep_tables(told))
-    click.echo(f"wrote {ended.table}", err=True)
     if ended.interrupted:
         return INTERRUPTED
     return 0 if told["ok"] else ALL_FAILED

@@ -16,7 +16,7 @@ import pandas as pd
 from simlora.errors import UserError
 from simlora.planning.other_tenants import OtherTenants, read_others
 from simlora.planning.paired import paired_difference
-from simlora.planning.runner import MOST_SEED
+from simlora.planning.seeds import replicated
 from simlora.results.recorder import Recorder
 from simlora.results.result import scratch_directory
 from simlora.scenario.deployment import Deployment, expand
@@ -86,9 +86,7 @@ def harm(
     """
     deployment = expand(scenario)
     index = _tenant_index(deployment, tenant)
-    seeds = range(scenario.seed, scenario.seed + (replications or scenario.run.replications))
-    if seeds[-1] > MOST_SEED:
-        raise UserError(f"seed: {seeds[0]} leaves no room for {len(seeds)} replications")
+    seeds = replicated(scenario.seed, replications or scenario.run.replications)
     calls = [(scenario, seed, index, left_out) for seed in seeds for left_out in (False, True)]
     found: dict[int, _Outcome] = {}
     with closing(run_each(_run, calls, jobs)) as outcomes:

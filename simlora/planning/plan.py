@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from simlora.planning.search.branch import Found, Search
 from simlora.planning.search.budget import Affordable, best_within
 from simlora.planning.search.candidates import Candidate, Candidates, candidates
+from simlora.planning.search.confirming import Refuted, confirmed_best
 from simlora.planning.search.growth import Growth, grown
 from simlora.planning.search.peak import Peak, peak_load
 from simlora.planning.search.promises import Promise
@@ -32,10 +33,12 @@ class Regrown:
 @dataclass(slots=True)
 class Plan:
     """What a search found. `best` is the cheapest fleet that meets every promise, `by_gpu` that of
-    each kind of GPU, cheapest first; `front` are the confirmed fleets that no other one beats in
-    cost and p99 TTFT. `closest`: without any, the run that came closest, of the most replicas.
-    `affordable`: what the budget reaches, where the best is above it. `peak`: the load that the
-    best holds. `searched` counts what the search took, `counted` all runs."""
+    each kind of GPU, cheapest first; `front` are the fleets that no other one beats in cost and p99
+    TTFT. All of them were found by the scenario's seed and `seeds`; the best was then confirmed by
+    `fresh_seeds` (None: it was not, as the search was interrupted or the traffic is a trace), after
+    the `refuted` ones were not. `closest`: without any, the run that came closest, of the
+    most replicas. `affordable`: what the budget reaches, where the best is above it. `peak`: the
+    load that the best holds. `searched` counts what the search took, `counted` all runs."""
 
     scenario: Scenario
     confidence: float
@@ -45,6 +48,8 @@ class Plan:
     candidates: Candidates
     max_cost_usd: float | None = None
     best: Found | None = None
+    fresh_seeds: range | None = None
+    refuted: tuple[Refuted, ...] = ()
     by_gpu: list[Found] = field(default_factory=list)
     front: list[Found] = field(default_factory=list)
     closest: tuple[str, Outcome] | None = None
@@ -106,12 +111,13 @@ def plan(
         found = Plan(
             scenario, confidence, len(space), trials.seeds, trials.promises, left, max_cost_usd
         )
-        search = Search(trials)
+        searches = [Search(trials)]
         try:
-            search.cheapest(left.left)
-            found.best = search.roomiest(left.left)
+            confirmed = confirmed_best(trials, left.left, searches.append)
+            found.best, found.fresh_seeds = confirmed.best, confirmed.seeds
+            found.refuted = confirmed.refuted
             found.searched = Count(count.runs, count.requests)
-            _look_around(found, search, trials)
+            _look_around(found, trials)
             if headroom and found.best is not None:
                 found.peak = peak_load(found.best.scenario, trials_of)
             for growth in what_if:
@@ -120,13 +126,13 @@ def plan(
                 )
         except KeyboardInterrupt:
             found.interrupted = True
-            found.best = search.best()
+            found.best = found.best or searches[-1].best()
             if not found.searched.runs:
                 found.searched = Count(count.runs, count.requests)
     found.by_gpu = sorted(
-        search.by_gpu.values(), key=lambda one: (one.usd_per_month, one.candidate.index)
+        searches[-1].by_gpu.values(), key=lambda one: (one.usd_per_month, one.candidate.index)
     )
-    found.front = _front(list(search.found.values()))
+    found.front = _front(list(searches[-1].found.values()))
     found.counted = count
     return found
 
@@ -139,7 +145,7 @@ def peak_of(
     tell: Tell = lambda _: None,
 ) -> Peak:
     """The highest load that the scenario's own fleet holds under every promise, as a multiple of
-    the scenario's load, shown like a plan.
+    the scenario's load, by the runs that a plan searches with.
 
     Raises UserError as `plan` does.
     """
@@ -158,7 +164,7 @@ def peak_of(
         )
 
 
-def _look_around(found: Plan, search: Search, trials: Trials) -> None:
+def _look_around(found: Plan, trials: Trials) -> None:
     """Check what the search took for granted, and what there is if it found nothing good enough."""
     best, left = found.best, found.candidates.left
     if best is None:
@@ -187,9 +193,8 @@ def _regrow(found: Plan, space: list[Configuration], growth: Growth, trials: Tri
     if found.best is not None:
         before = found.best.candidate.index
         warm = next((one for one in left.left if one.index == before), None)
-    search = Search(trials, by_kind=False)
-    search.cheapest(left.left, warm)
-    return Regrown(growth, search.roomiest(left.left))
+    confirmed = confirmed_best(trials, left.left, lambda _: None, by_kind=False, warm=warm)
+    return Regrown(growth, confirmed.best)
 
 
 def _front(fleets: list[Found]) -> list[Found]:

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from simlora.errors import UserError
 from simlora.planning.metrics import Metric, figures_of
 from simlora.planning.ranks import Hits, hits_by_rank
+from simlora.planning.seeds import replicated
 from simlora.planning.variants import Variant
 from simlora.results.recorder import Recorder
 from simlora.scenario.deployment import Deployment, expand
@@ -20,8 +21,6 @@ from simlora.sim import simulate
 from simlora.sim.simulation import Simulation
 from simlora.validation.processes import run_each
 from simlora.workload.traffic import open_traffic
-
-MOST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +54,19 @@ def prepare(variants: Sequence[Variant]) -> list[Deployment]:
     deployments = []
     for variant in variants:
         try:
-            deployment = expand(variant.scenario)
-            with TemporaryDirectory(prefix="simlora-") as scratch:
-                warmup_s = variant.scenario.run.warmup_s
-                recorder = Recorder(deployment, Path(scratch), warmup_s=warmup_s)
-                Simulation(deployment, open_traffic(deployment), recorder)
+            deployments.append(build(variant.scenario))
         except UserError as error:
             raise variant.explain(error) from None
-        deployments.append(deployment)
     return deployments
+
+
+def build(scenario: Scenario) -> Deployment:
+    """Build a scenario as far as can be without running it. Raises UserError."""
+    deployment = expand(scenario)
+    with TemporaryDirectory(prefix="simlora-") as scratch:
+        recorder = Recorder(deployment, Path(scratch), warmup_s=scenario.run.warmup_s)
+        Simulation(deployment, open_traffic(deployment), recorder)
+    return deployment
 
 
 def run_variants(
@@ -78,8 +81,7 @@ def run_variants(
     One replication of all variants is run before the next, so that Ctrl-C leaves whole ones.
     `progress` is told how many runs have finished. Raises UserError with the variant's name.
     """
-    if seeds[-1] > MOST_SEED:
-        raise UserError(f"seed: {seeds[0]} leaves no room for {len(seeds)} replications")
+    replicated(seeds[0], len(seeds))
     places = [(r, v) for r in range(len(seeds)) for v in range(len(variants))]
     calls = [(variants[v].scenario, seeds[r], tuple(metrics)) for r, v in places]
     found: dict[tuple[int, int], Run] = {}

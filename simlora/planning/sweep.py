@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from simlora.errors import UserError
 from simlora.planning.sweep_executors import PointExecutor
 from simlora.planning.sweep_grid import Point, Sweep
 from simlora.planning.sweep_store import Store
-from simlora.planning.sweep_table import write_table
+from simlora.planning.sweep_table import row_of, write_table
 from simlora.planning.sweep_work import FAILED, OK, Interrupted, Record, run_point
 from simlora.scenario.schema import Scenario
 
@@ -25,6 +26,8 @@ _LOOK_S = 5.0  # after so long without a result the executor is asked whether it
 
 # Told how many points have ended and how many of those failed.
 Progress = Callable[[int, int], None]
+# Shown the row of one point that went well.
+Look = Callable[[dict[str, Any]], None]
 
 
 @dataclass(slots=True)
@@ -44,19 +47,25 @@ class Ended:
 @dataclass(slots=True)
 class _Task:
     hash: str
+    point: Point
     scenario: Scenario
     deaths: int = 0
 
 
 def run_sweep(
-    sweep: Sweep, store: Store, executor: PointExecutor, progress: Progress | None = None
+    sweep: Sweep,
+    store: Store,
+    executor: PointExecutor,
+    progress: Progress | None = None,
+    look: Look | None = None,
 ) -> Ended:
-    """Run what is missing and write the table. Points are made as workers become free.
+    """Run what is missing and write the table. Points are made as workers become free. `look` is
+    shown the first row that goes well, and ends the sweep by raising.
 
     Ctrl-C drops what is under way and writes the table of all that has ended. The caller holds the
     store. Raises UserError if it cannot be written to, or if the workers cannot run the points.
     """
-    runner = _Runner(sweep, store, executor, progress or (lambda _done, _failed: None))
+    runner = _Runner(sweep, store, executor, progress or (lambda _done, _failed: None), look)
     try:
         runner.run()
     except KeyboardInterrupt:
@@ -87,8 +96,15 @@ class _Runner:
     """
 
     def __init__(
-        self, sweep: Sweep, store: Store, executor: PointExecutor, progress: Progress
+        self,
+        sweep: Sweep,
+        store: Store,
+        executor: PointExecutor,
+        progress: Progress,
+        look: Look | None,
     ) -> None:
+        self._keys = sweep.keys
+        self._look = look
         self.ended = Ended()
         self.fresh = self._fresh(sweep)
         self._store = store
@@ -119,10 +135,12 @@ class _Runner:
                 self._tell()
             elif point.hash in known:
                 self.ended.reused += 1
+                if self._look is not None and (record := self._store.read(point.hash)):
+                    self._show(point, record)
                 self._tell()
             else:
                 known.add(point.hash)
-                yield _Task(point.hash, scenario)
+                yield _Task(point.hash, point, scenario)
 
     def _give_out(self) -> None:
         slots = self._executor.slots()
@@ -169,7 +187,13 @@ class _Runner:
         self._store.write(task.hash, record)
         self.ended.ran += 1
         self.ended.failed += record.status != OK
+        self._show(task.point, record)
         self._tell()
+
+    def _show(self, point: Point, record: Record) -> None:
+        if self._look is not None and record.status == OK:
+            look, self._look = self._look, None
+            look(row_of(point, record, self._keys))
 
     def _tell(self) -> None:
         ended = self.ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -52,33 +53,59 @@ def parse_bound(text: str) -> Bound:
     """
     parts = re.fullmatch(r"\s*([^<>=]+?)\s*(>=|<=|>|<)\s*(\S+)\s*", text)
     try:
-        if parts is not None:
-            return Bound(parts[1], parts[2], float(parts[3]))
+        if parts is not None and math.isfinite(value := float(parts[3])):
+            return Bound(parts[1], parts[2], value)
     except ValueError:
         pass
     raise UserError(
-        "--where takes figure>=value (or <=, > or <), for example "
+        "--where takes figure>=value (or <=, > or <) with a finite number, for example "
         f"tiers.gold.sla_attainment>=0.99, not {text!r}"
     )
 
 
+def asked_figures(asked: Sequence[str], bounds: Sequence[Bound]) -> list[str]:
+    """The figures that best points and bounds are asked for by."""
+    return [*map(_figure, asked), *(bound.figure for bound in bounds)]
+
+
+def check_figures(figures: Sequence[str], row: Mapping[str, Any]) -> None:
+    """Raises UserError for a figure that cannot be found in a sweep one of whose rows is this.
+
+    What is null here, or within something that is, may have a value in another row, and another
+    scenario may have other tiers.
+    """
+    numbers = [key for key, value in row.items() if _is_number(value)]
+    absent = [key for key, value in row.items() if value is None]
+    for figure in figures:
+        within = any(figure == key or figure.startswith(f"{key}.") for key in absent)
+        if figure not in numbers and not within and not figure.startswith("tiers."):
+            raise UserError(f'no figure "{figure}": {did_you_mean(figure, numbers)}')
+
+
 def best_points(
-    table: pd.DataFrame, keys: Sequence[str], asked: Sequence[str], bounds: Sequence[Bound] = ()
+    table: pd.DataFrame,
+    keys: Sequence[str],
+    asked: Sequence[str],
+    bounds: Sequence[Bound] = (),
+    runs_of: Callable[[int], int] | None = None,
 ) -> list[Best]:
     """For each figure asked for (`cost.fleet_usd`, or with `:max` where the highest is best) the
     point whose mean over replications is best, the first of several.
 
-    A point counts if all of its replications went well and it keeps to the bounds, on average too.
+    A point counts if all of its replications went well (`runs_of` says how many a point has; None:
+    those in the table) and it keeps to the bounds, on average too.
     Raises UserError for a figure that the table has not.
     """
-    figures = [text.removesuffix(_HIGHEST).removesuffix(_LOWEST) for text in asked]
+    figures = list(map(_figure, asked))
     numbers = table.select_dtypes("number")
-    for figure in [*figures, *(bound.figure for bound in bounds)]:
+    for figure in asked_figures(asked, bounds):
         if figure not in numbers:
             raise UserError(f'no figure "{figure}": {did_you_mean(figure, list(numbers))}')
     by_point = table.groupby("point")
     means = by_point[list(dict.fromkeys([*figures, *(b.figure for b in bounds)]))].mean()
     fits = by_point["status"].agg(lambda status: (status == OK).all())
+    if runs_of is not None:
+        fits &= by_point.size() == [runs_of(int(point)) for point in fits.index]
     for bound in bounds:
         fits &= _COMPARED[bound.sign](means[bound.figure], bound.value)
     first_rows = by_point.first()
@@ -94,6 +121,14 @@ def best_points(
         settings = {key: _plain(first_rows.loc[point, key]) for key in told}
         found.append(Best(figure, highest, float(values[point]), settings))
     return found
+
+
+def _figure(text: str) -> str:
+    return text.removesuffix(_HIGHEST).removesuffix(_LOWEST)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> Any:

@@ -6,20 +6,22 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice, pairwise, product
+from itertools import islice, product
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from simlora.errors import UserError
+from simlora.planning.axes import parse_values, refuse_overlaps, refuse_twice
+from simlora.planning.seeds import replicated
 from simlora.planning.sweep_identity import identity
 from simlora.scenario import yamltext
 from simlora.scenario.loading import load_scenario, override_scenario
 from simlora.scenario.problems import given
 from simlora.scenario.schema import Scenario
 
-OPTION = "--grid "
-MOST_SEED = 2**63 - 1
+_OPTION = "--grid"
+OPTION = f"{_OPTION} "
 _MOST_TRIED = 1_000  # points with a value, before it is taken to be a mistake
 _PRESET = "engine.preset"
 
@@ -108,6 +110,11 @@ class Sweep:
         combinations = prod(len(axis.values) for axis in self.axes)
         return combinations * sum(map(self._replications, self.entries))
 
+    def runs_of(self, index: int) -> int:
+        """How many replications the settings numbered `index` have."""
+        combinations = prod(len(axis.values) for axis in self.axes)
+        return self._replications(self.entries[index // combinations])
+
     def points(self) -> Iterator[tuple[Point, Scenario | None]]:
         """Every point with its scenario (None: none can be made), made when it is asked for."""
         for index, (entry, settings, made) in enumerate(self._made()):
@@ -128,9 +135,7 @@ class Sweep:
         """Raises UserError if a value of an axis fits in no point, for then it is a mistake and no
         finding, and if there are no seeds left for the replications."""
         for entry in self.entries:
-            seed, replications = entry.base.scenario.seed, self._replications(entry)
-            if seed > MOST_SEED - replications + 1:
-                raise UserError(f"seed: {seed} leaves no room for {replications} replications")
+            replicated(entry.base.scenario.seed, self._replications(entry))
         for axis in self.axes:
             for value in axis.values:
                 axes = (Axis(a.key, (value,)) if a is axis else a for a in self.axes)
@@ -173,9 +178,7 @@ def plan_sweep(
     entries = (Entry(base),) if listed is None else read_list(listed, base)
     sweep = Sweep(entries, tuple(map(parse_axis, grid)), replications)
     keys = [axis.key for axis in sweep.axes]
-    for number, key in enumerate(keys):
-        if key in keys[:number]:
-            raise UserError(f"{OPTION}{key}: is given twice; put all its values into one")
+    refuse_twice(keys, _OPTION)
     for key in sweep.keys:
         if key == "seed":
             raise UserError(
@@ -194,13 +197,7 @@ def parse_axis(text: str) -> Axis:
     >>> parse_axis("workload.output_tokens={fixed: 64},sharegpt")
     Axis(key='workload.output_tokens', values=({'fixed': 64}, 'sharegpt'))
     """
-    key, equals, values = text.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise UserError(f"--grid takes key=a,b,c, for example fleet.0.replicas=1,2, not {text!r}")
-    parsed, _ = yamltext.parse(f"[{values}]", f"{OPTION}{key}")
-    if not parsed:
-        raise UserError(f"{OPTION}{key}: has no value; separate several by commas")
+    key, parsed = parse_values(text, _OPTION)
     told = [json.dumps(value) for value in parsed]  # in Python, 1 and true are equal
     for number, value in enumerate(parsed):
         if told[number] in told[:number]:
@@ -241,10 +238,8 @@ def read_list(file: Path, base: Base) -> tuple[Entry, ...]:
 
 
 def _refuse_overlaps(entry: Entry, keys: Sequence[str]) -> None:
-    """Raises UserError if one field that is set lies within another one."""
-    together = sorted([*entry.settings, *keys], key=lambda key: key.split("."))
-    for first, second in pairwise(together):
-        if second == first:
-            raise UserError(f"{OPTION}{first}: is set by the list as well")
-        if second.startswith(f"{first}."):
-            raise UserError(f"{OPTION}{second}: cannot be varied beside {first}, they overlap")
+    """Raises UserError if a field is set twice, or one within another one."""
+    for key in keys:
+        if key in entry.settings:
+            raise UserError(f"{OPTION}{key}: is set by the list as well")
+    refuse_overlaps([*entry.settings, *keys], _OPTION)

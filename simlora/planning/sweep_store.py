@@ -12,7 +12,7 @@ from pathlib import Path
 
 from simlora.errors import UserError
 from simlora.planning.sweep_work import Record
-from simlora.registry.atomic import UNFINISHED, replace_file
+from simlora.registry.atomic import replace_file
 
 TABLE = "sweep.parquet"
 _POINTS, _LOCK = "points", ".lock"
@@ -48,7 +48,7 @@ class Store:
                 ) from None
             except OSError as error:  # a file system without locks
                 raise self._unwritable(error) from None
-            for left in self._points.glob(f"{UNFINISHED}*"):
+            for left in self._points.glob(".*"):  # what kills have left half written
                 left.unlink(missing_ok=True)
             held = len(self.finished()) + len(self.to_redo())
             if held and not resume:

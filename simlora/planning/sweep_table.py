@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from simlora.errors import UserError
 from simlora.planning.sweep_grid import Point
 from simlora.planning.sweep_store import TABLE, Store
 from simlora.planning.sweep_work import FAILED, Record
-from simlora.registry.atomic import UNFINISHED
+from simlora.registry.atomic import replace_file
 
 # Columns that differ from run to run of the same point.
 OF_THE_RUN = ("wall_s", "provenance.host", "provenance.started_at")
@@ -40,7 +39,7 @@ def write_table(store: Store, points: Sequence[Point], keys: Sequence[str]) -> P
             record = store.read(point.hash)
         if record is None:
             continue
-        for name, value in _row(point, record, keys).items():
+        for name, value in row_of(point, record, keys).items():
             column = columns.setdefault(name, [])
             column += [None] * (rows - len(column))  # rows before that have no such figure
             column.append(value)
@@ -49,24 +48,17 @@ def write_table(store: Store, points: Sequence[Point], keys: Sequence[str]) -> P
         column += [None] * (rows - len(column))
     table = pa.table({name: _array(name, column) for name, column in columns.items()})
     path = store.directory / TABLE
+    written = io.BytesIO()
+    pq.write_table(table, written)
     try:
-        handle, unfinished = tempfile.mkstemp(prefix=UNFINISHED, dir=store.directory)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                pq.write_table(table, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(unfinished, 0o644)
-            os.replace(unfinished, path)
-        except BaseException:
-            Path(unfinished).unlink(missing_ok=True)
-            raise
+        replace_file(path, written.getvalue())
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
     return path
 
 
-def _row(point: Point, record: Record, keys: Sequence[str]) -> dict[str, Any]:
+def row_of(point: Point, record: Record, keys: Sequence[str]) -> dict[str, Any]:
+    """The row of a point by column, see `write_table`."""
     known = point.hash is not None
     row: dict[str, Any] = {
         "point": point.index,

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from simlora.errors import UserError
-from simlora.scenario import yamltext
+from simlora.planning.axes import parse_values, refuse_overlaps, refuse_twice
 from simlora.scenario.loading import load_scenario, with_place
 from simlora.scenario.schema import Scenario
 
-OPTION = "--vary "
+_OPTION = "--vary"
+OPTION = f"{_OPTION} "
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +32,6 @@ class Variant:
         """The mistake with the variant's name, and its place in the file if it is known."""
         told = with_place(error, self.file, self.settings, OPTION) if self.file else error
         return UserError(f"variant {self.name}: {told}")
-
-
-def parse_variation(text: str) -> tuple[str, list[Any]]:
-    """Key and values of a `key=a,b,c` text; the values are YAML, as those of `run --set` are.
-
-    >>> parse_variation("workload.output_tokens={fixed: 64},sharegpt")
-    ('workload.output_tokens', [{'fixed': 64}, 'sharegpt'])
-    """
-    key, equals, values = text.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise UserError(f"--vary takes key=a,b,c, for example fleet.0.replicas=1,2, not {text!r}")
-    parsed, _ = yamltext.parse(f"[{values}]", f"{OPTION}{key}")
-    if not parsed:
-        raise UserError(f"{OPTION}{key}: has no value; separate several by commas")
-    return key, parsed
 
 
 def variants_of_files(files: Sequence[Path]) -> list[Variant]:
@@ -69,19 +54,16 @@ def variants_of_grid(file: Path, variations: Sequence[str]) -> list[Variant]:
 
     Raises UserError with file, line and field, or the option and the field.
     """
-    grid: dict[str, list[Any]] = {}
-    for key, values in map(parse_variation, variations):
-        for known in grid:
-            if key == known:
-                raise UserError(f"{OPTION}{key}: is given twice; put all its values into one")
-            if f"{key}.".startswith(f"{known}.") or f"{known}.".startswith(f"{key}."):
-                raise UserError(f"{OPTION}{key}: cannot be varied beside {known}, they overlap")
-        if key == "seed":
-            raise UserError(
-                f"{OPTION}seed: every variant runs on the same seeds, so that they can be compared;"
-                " choose the first one with --seed and their number with --replications"
-            )
-        grid[key] = values
+    axes = [parse_values(text, _OPTION) for text in variations]
+    keys = [key for key, _ in axes]
+    refuse_twice(keys, _OPTION)
+    refuse_overlaps(keys, _OPTION)
+    if "seed" in keys:
+        raise UserError(
+            f"{OPTION}seed: every variant runs on the same seeds, so that they can be compared;"
+            " choose the first one with --seed and their number with --replications"
+        )
+    grid: dict[str, list[Any]] = dict(axes)
     variants: list[Variant] = []
     for combination in product(*grid.values()):
         settings = dict(zip(grid, combination, strict=True))

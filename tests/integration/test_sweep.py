@@ -208,3 +208,14 @@ def test_a_mistake_in_the_grid_is_one_sentence_and_no_rows(tmp_path: Path) -> No
     told = sweep(tmp_path, "--grid", "workload.rate_rsp=5,10", code=2)
     assert told["error"].startswith("error: --grid workload.rate_rsp: unknown field")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_the_best_is_asked_of_is_checked_before_all_points_have_run(tmp_path: Path) -> None:
+    grid = ("--grid", "workload.rate_rps=5,10,20,30", "--replications", "50", "--jobs", "1")
+    told = sweep(tmp_path, *grid, "--best", "latency.ttft_s.p98", code=2)
+    assert 'no figure "latency.ttft_s.p98"' in told["error"]
+    assert len(finished(tmp_path)) < 200
+    told = sweep(tmp_path, *grid, "--merge", "--best", "latency.ttft_s.p98", code=2)
+    assert "wrote " in told["error"]
+    told = sweep(tmp_path, *grid, "--where", "latency.ttft_s.p99<1", code=2)
+    assert "it needs --best" in told["error"]

@@ -19,7 +19,10 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     told: dict[str, Any] = {
         "scenario": plan.scenario.name,
         "confidence": plan.confidence,
-        "seeds": {"search": plan.scenario.seed, "confirmation": list(plan.seeds)},
+        "seeds": {
+            "search": sorted({plan.scenario.seed, *plan.seeds}),
+            "confirmation": list(plan.fresh_seeds or ()),
+        },
         "max_cost_usd_per_month": plan.max_cost_usd,
         "within_budget": plan.within_budget,
         "interrupted": plan.interrupted,
@@ -36,6 +39,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "all_runs": plan.counted.runs,
             "all_requests": plan.counted.requests,
         },
+        "refuted": [asdict(one) for one in plan.refuted],
         "best": None if plan.best is None else _found(plan.best),
         "by_gpu": [_found(one) for one in plan.by_gpu],
         "pareto_front": [

@@ -33,7 +33,7 @@ class Found:
 
     @property
     def ttft_p99_s(self) -> float:
-        """p99 TTFT over all tiers, the mean over the further runs."""
+        """p99 TTFT over all tiers, the mean over the runs of its confirmation."""
         outcomes = self.confirmation.outcomes
         figures = [one.ttft_p99_s for one in outcomes if one.ttft_p99_s is not None]
         return math.fsum(figures) / len(figures) if figures else math.inf
@@ -47,11 +47,13 @@ class Found:
 @dataclass(slots=True)
 class Search:
     """Finds the cheapest fleet of each kind of GPU, or (`by_kind` off) of all together, which takes
-    fewer runs. `found` are all fleets so far that meet every promise; what it holds is valid
-    whenever the search is interrupted."""
+    fewer runs. `refuted` are fleets, by name, that are known to miss a promise. `found` are all
+    fleets so far that meet every promise; what it holds is valid whenever the search is
+    interrupted."""
 
     trials: Trials
     by_kind: bool = True
+    refuted: frozenset[str] = frozenset()
     found: dict[str, Found] = field(default_factory=dict)
     by_gpu: dict[str, Found] = field(default_factory=dict)  # one entry if not by kind
 
@@ -121,7 +123,7 @@ class Search:
 
     def _passes(self, candidate: Candidate, replicas: int) -> bool:
         name = candidate.name(replicas)
-        if not self.trials.passes(name, candidate.fleet(replicas)):
+        if name in self.refuted or not self.trials.passes(name, candidate.fleet(replicas)):
             return False
         self.found[name] = self._fleet(candidate, replicas)
         return True

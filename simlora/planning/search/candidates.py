@@ -12,6 +12,7 @@ from simlora.planning.search.floor import (
     LatencyFloor,
     ReplicaFloor,
     latency_floors,
+    most_undone,
     prices_of,
     replica_floor,
 )
@@ -109,7 +110,7 @@ def candidates(
             memory = plan_memory(deployment, 0)
         except UserError as error:
             if not str(error).startswith(_OF_A_CONFIGURATION):
-                raise
+                raise configuration.explained(error, scenario) from None
             out.append(RuledOut(configuration, str(error), DOES_NOT_FIT))
             continue
         if requests is None:
@@ -129,7 +130,8 @@ def candidates(
                 out.append(RuledOut(configuration, why, TOO_SLOW, worst))
                 continue
             most = scenario.plan.max_replicas
-            floor = replica_floor(prices, tried, memory, spans, most)
+            undone = most_undone(tried, memory, requests)
+            floor = replica_floor(prices, tried, memory, spans, most, undone)
             if floor.replicas > most:
                 why = f"{floor.sentence(_fleet(configuration))}, more than the {most} allowed"
                 out.append(RuledOut(configuration, why, TOO_LITTLE))

@@ -46,9 +46,11 @@ _COLUMNS = ("arrival_s", "tier", "prompt", "output", "parameters")
 @dataclass(frozen=True, slots=True)
 class Window:
     """Requests that have to be served in `span_s` seconds, whatever is put off as the promises
-    allow. Each sum lacks the largest terms of that many; `decoding` are sums of decode steps
-    (output tokens but the first), of the tokens that these attend, and of the two LoRA sums, by how
-    many requests are not done with decoding at the end of the span: the largest are left out."""
+    allow. Each sum lacks the largest terms of those that may be late or fail. Prompts have to be
+    done, as first tokens are promised. `decode_*` are sums of decode steps (output tokens but the
+    first), of the tokens that these attend, and of the two LoRA sums: over the requests whose last
+    token has to be there as well, and at place i over the others but for the largest i, which may
+    have begun and not be done."""
 
     start_s: float
     span_s: float
@@ -86,7 +88,8 @@ def read_requests(deployment: Deployment, base_model_only: bool) -> Requests:
         )
         parts.append(part.take(fits))
     columns: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS
+        name: np.concatenate([np.zeros(0), *(getattr(part, name) for part in parts)])
+        for name in _COLUMNS
     }
     return Requests(**columns, cached=cached)
 
@@ -114,24 +117,28 @@ def completed_share(scenario: Scenario, promises: tuple[Promise, ...], tier: int
 
 def windows(scenario: Scenario, promises: tuple[Promise, ...], requests: Requests) -> list[Window]:
     """Spans of the run with the requests in them that a promise sets a time for."""
-    deadline_s: dict[int, float] = {}
-    late: dict[int, float] = {}
+    by_tier: dict[int, dict[str, Promise]] = {}
     for promise in promises:
-        if promise.bound in ("ttft_p99_s", "e2e_p99_s"):
-            known = deadline_s.get(promise.tier, math.inf)
-            deadline_s[promise.tier] = min(known, promise.value)
-            late[promise.tier] = promise.allowed
-    if not deadline_s or not len(requests):
-        return []
+        by_tier.setdefault(promise.tier, {})[promise.bound] = promise
+    timed = {tier: bounds for tier, bounds in by_tier.items() if _first_token_s(bounds) < math.inf}
     # A tier's promise does not hold before the warm-up is over.
-    timed = np.isin(requests.tier, list(deadline_s))
-    timed &= requests.arrival_s >= scenario.run.warmup_s
-    requests = requests.take(timed)
-    dropped = 0
-    for tier, share in late.items():
-        count = int((requests.tier == tier).sum())
-        dropped += math.ceil(count * (1 - completed_share(scenario, promises, tier) * (1 - share)))
-    whole_s = float(requests.arrival_s[-1] - requests.arrival_s[0]) if len(requests) else 0.0
+    rows = np.isin(requests.tier, list(timed)) & (requests.arrival_s >= scenario.run.warmup_s)
+    requests = requests.take(rows)
+    if not len(requests):
+        return []
+    deadline_s = max(map(_first_token_s, timed.values()))
+    done_s, dropped, slow = np.full(len(requests), math.inf), 0, 0
+    for tier, bounds in timed.items():
+        rows = requests.tier == tier
+        if scenario.workload.on_end == "discard":  # who is never done breaks no promise of TPOT
+            bounds = {name: one for name, one in bounds.items() if name != "tpot_p99_s"}
+        done_s[rows] = requests.arrival_s[rows] + _last_token_s(bounds, requests.output[rows])
+        late = max(one.allowed for bound, one in bounds.items() if bound in _FIRST_TOKEN)
+        count, share = int(rows.sum()), completed_share(scenario, promises, tier)
+        dropped += math.ceil(count * (1 - share * (1 - late)))
+        if "tpot_p99_s" in bounds:
+            slow += math.ceil(count * bounds["tpot_p99_s"].allowed)
+    whole_s = float(requests.arrival_s[-1] - requests.arrival_s[0])
     found = []
     for scale in _SCALES:
         span_s = whole_s / scale
@@ -139,37 +146,70 @@ def windows(scenario: Scenario, promises: tuple[Promise, ...], requests: Request
             start_s = float(requests.arrival_s[0]) + step * span_s / 2
             inside = (requests.arrival_s >= start_s) & (requests.arrival_s <= start_s + span_s)
             if inside.sum() > dropped:
-                part = requests.take(inside)
-                found.append(_window(part, start_s, span_s + max(deadline_s.values()), dropped))
+                part, end_s = requests.take(inside), start_s + span_s + deadline_s
+                over = done_s[inside] <= end_s
+                found.append(_window(part, over, start_s, end_s, dropped, slow))
     return found
 
 
-def _window(part: Requests, start_s: float, span_s: float, dropped: int) -> Window:
+_FIRST_TOKEN = ("ttft_p99_s", "e2e_p99_s")  # the promises that set a time for it
+
+
+def _first_token_s(bounds: dict[str, Promise]) -> float:
+    """Seconds within which the tier is promised its first tokens; infinity if it is not."""
+    return min((bounds[name].value for name in _FIRST_TOKEN if name in bounds), default=math.inf)
+
+
+def _last_token_s(bounds: dict[str, Promise], output: Floats) -> Floats:
+    """Seconds within which requests with so many output tokens are promised the last one; infinity
+    where they are not."""
+    last_s = np.full(len(output), bounds["e2e_p99_s"].value if "e2e_p99_s" in bounds else math.inf)
+    if "tpot_p99_s" in bounds:
+        gaps_s = (output - 1) * bounds["tpot_p99_s"].value
+        last_s = np.minimum(last_s, _first_token_s(bounds) + gaps_s)
+    return last_s
+
+
+def _window(
+    part: Requests,
+    over: NDArray[np.bool_],
+    start_s: float,
+    end_s: float,
+    dropped: int,
+    slow: int,
+) -> Window:
+    """The sums over `part`, of which those where `over` have to be done by the end. `slow`: so many
+    more than `dropped` may take longer from token to token."""
     adapted = part.parameters > 0
     steps = part.output - 1
     attended = steps * part.prompt + steps * part.output / 2
+
+    def decoding(terms: Floats) -> Floats:
+        sums: Floats = _sum(terms[over], dropped + slow) + _sums(terms[~over], dropped)
+        return sums
+
     return Window(
         start_s,
-        span_s,
+        end_s - start_s,
         len(part) - dropped,
         part.cached,
         _sum(part.prompt, dropped),
         _sum(part.prompt * (part.prompt + 1) / 2, dropped),
         _sum(part.prompt * adapted, dropped),
         _sum(part.prompt * part.parameters, dropped),
-        _sums(steps, dropped),
-        _sums(attended, dropped),
-        _sums(steps * adapted, dropped),
-        _sums(steps * part.parameters, dropped),
+        decoding(steps),
+        decoding(attended),
+        decoding(steps * adapted),
+        decoding(steps * part.parameters),
     )
 
 
 def _sum(terms: Floats, dropped: int) -> float:
-    return float(np.sort(terms)[: len(terms) - dropped].sum())
+    return float(np.sort(terms)[: max(0, len(terms) - dropped)].sum())
 
 
 def _sums(terms: Floats, dropped: int) -> Floats:
     """The sum without the largest `dropped` + i terms, at place i; 0 at the last."""
-    kept = np.sort(terms)[: len(terms) - dropped]
+    kept = np.sort(terms)[: max(0, len(terms) - dropped)]
     sums: Floats = np.concatenate([[0.0], np.cumsum(kept)])[::-1].copy()
     return sums

@@ -19,9 +19,6 @@ from simlora.serving.memory import MemoryPlan
 from simlora.timing.base import TimingModel
 from simlora.timing.form import StepTiming
 
-# Requests of a replica that have their first token and are not done: those that run, and as many
-# that were preempted.
-_UNDONE_BATCHES = 2
 ROUNDING = 1e-9  # a bound that a sum's rounding decides decides nothing
 
 
@@ -129,13 +126,19 @@ class LatencyFloor:
 
     def sentence(self, fleet: str) -> str:
         """What bounds it, with its arithmetic."""
-        terms = " + ".join(f"{1e3 * s:.3g} ms {what}" for what, s in self.parts if s >= 5e-5)
+        terms = " + ".join(f"{_seconds(s)} {what}" for what, s in self.parts if s >= 5e-5)
+        length = f"{self.prompt_tokens:,} prompt"
+        if self.promise.bound != "ttft_p99_s":
+            length += f" and {self.output_tokens:,} output"
         return (
-            f"{self.promise.name} is promised within {1e3 * self.promise.value:.4g} ms, but on "
-            f"{fleet} a request at that percentile ({self.prompt_tokens:,} prompt and "
-            f"{self.output_tokens:,} output tokens), alone and with its adapter hot, takes "
-            f"{terms} = {1e3 * self.least_s:.3g} ms"
+            f"{self.promise.name} is promised within {_seconds(self.promise.value)}, but on "
+            f"{fleet} a request at that percentile ({length} tokens), alone and with its adapter "
+            f"hot, takes {terms} = {_seconds(self.least_s)}"
         )
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 0.9995 else f"{1e3 * seconds:.3g} ms"
 
 
 def latency_floors(
@@ -205,15 +208,43 @@ class ReplicaFloor:
         )
 
 
+def most_undone(scenario: Scenario, plan: MemoryPlan, requests: Requests) -> int | None:
+    """How many requests of one replica can have their first token and wait for their last at most;
+    None: any number.
+
+    Those are the ones that run, as long as nothing is preempted. Else they may pile up: a fair
+    queue lets newcomers in before whoever was preempted.
+    """
+    engine = scenario.engine
+    if (
+        plan.unified
+        or requests.cached  # their prompts' lengths are not known here
+        or scenario.events
+        or scenario.adapters.hot.when_full == "preempt"
+        or any(group.rollout is not None for group in scenario.tenants)
+    ):
+        return None
+    blocks = np.sort(np.ceil((requests.prompt + requests.output) / plan.block_tokens))
+    if blocks[-engine.max_num_seqs :].sum() > plan.pool_pages // plan.block_pages:
+        return None
+    return engine.max_num_seqs
+
+
 def replica_floor(
-    prices: Prices, scenario: Scenario, plan: MemoryPlan, spans: Sequence[Window], most: int
+    prices: Prices,
+    scenario: Scenario,
+    plan: MemoryPlan,
+    spans: Sequence[Window],
+    most: int,
+    undone: int | None,
 ) -> ReplicaFloor:
     """The fewest replicas that can serve every window in its time; `most` + 1 if more than `most`
-    are needed."""
+    are needed. `undone`: see `most_undone`."""
     floor = ReplicaFloor(1)
     for span in spans:
         while floor.replicas <= most:
-            work_s = _work_s(prices, scenario, plan, span, floor.replicas)
+            undone_there = None if undone is None else undone * floor.replicas
+            work_s = _work_s(prices, scenario, plan, span, undone_there)
             if work_s <= floor.replicas * span.span_s * (1 + ROUNDING):
                 break
             floor = ReplicaFloor(
@@ -223,18 +254,18 @@ def replica_floor(
 
 
 def _work_s(
-    prices: Prices, scenario: Scenario, plan: MemoryPlan, span: Window, replicas: int
+    prices: Prices, scenario: Scenario, plan: MemoryPlan, span: Window, undone: int | None
 ) -> float:
-    """Seconds of steps that the requests of a window take, added up over `replicas` replicas.
+    """Seconds of steps that the requests of a window take, added up over all replicas, where up to
+    `undone` may not be done with (None: any number).
 
     Every token and every sequence of a step has its price; how many steps there are at least
     follows from the most tokens and sequences that one takes, and from the KV cache: what a step
     attends lies in it.
     """
     engine = scenario.engine
-    undone = _UNDONE_BATCHES * engine.max_num_seqs * replicas
     steps, attended, lora_steps, lora_parameters = (
-        float(sums[min(undone, len(sums) - 1)])
+        float(sums[-1 if undone is None else min(undone, len(sums) - 1)])
         for sums in (
             span.decode_steps,
             span.decode_attended,

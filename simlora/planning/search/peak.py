@@ -17,10 +17,10 @@ _LEAST, _MOST = 1 / 64, 64.0
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """A fleet holds `holds` times the scenario's load (0: not even a 64th of it), shown as plans
-    are, and no longer `breaks` times (None: it holds 64 times). `evidence` is of the load that
-    holds; `first` tells what breaks first at the load that does not, or at the scenario's own if
-    none holds."""
+    """A fleet holds `holds` times the scenario's load (0: not even a 64th of it), by the runs that
+    a plan searches with, and no longer `breaks` times (None: it holds 64 times). `evidence` is of
+    the load that holds, which the same runs chose; `first` tells what breaks first at the load that
+    does not, or at the scenario's own if none holds."""
 
     holds: float
     breaks: float | None

@@ -72,14 +72,15 @@ def promises_of(deployment: Deployment) -> tuple[Promise, ...]:
     return found
 
 
-def requests_by_tier(scenario: Scenario, seed: int) -> tuple[int, ...]:
-    """Requests of each tier that arrive after the warm-up with that seed. Raises UserError."""
+def requests_by_tier(scenario: Scenario, seed: int, least_tokens: int = 1) -> tuple[int, ...]:
+    """Requests of each tier that arrive after the warm-up with that seed and are answered by at
+    least so many tokens. Raises UserError."""
     deployment = expand(scenario.model_copy(update={"seed": seed}))
     tier_of = np.array([tenant.tier for tenant in deployment.tenants])
     counts = np.zeros(len(deployment.tiers), dtype=np.int64)
     for block in open_traffic(deployment).blocks():
-        measured = block.tenant[block.arrival_s >= scenario.run.warmup_s]
-        counts += np.bincount(tier_of[measured], minlength=len(counts))
+        rows = (block.arrival_s >= scenario.run.warmup_s) & (block.output_tokens >= least_tokens)
+        counts += np.bincount(tier_of[block.tenant[rows]], minlength=len(counts))
     return tuple(counts.tolist())
 
 
@@ -88,5 +89,5 @@ def least_requests(promise: Promise, confidence: float) -> int:
     confidence that no more than the allowed share does: allowed > 1 - (1 - confidence)^(1/n)
     (Clopper and Pearson 1934, Biometrika 26, 404-413, for no failure)."""
     if promise.allowed <= 0:
-        return 0  # nothing may break it, and no number of requests can show that
+        return 1  # nothing may break it, and no number of requests can show that
     return math.ceil(math.log(1 - confidence) / math.log1p(-promise.allowed))

@@ -80,6 +80,21 @@ class Configuration:
             }
         )
 
+    def explained(self, error: UserError, scenario: Scenario) -> UserError:
+        """The mistake by the field of the scenario's `plan` block that the value is from, if it is
+        one of those."""
+        told, asked = str(error), scenario.plan
+        limits = [tuple(sorted(one.items())) for one in asked.admission or ()]
+        for field, name, value, values in (
+            ("adapters.hot.eviction", "eviction", self.eviction, asked.eviction),
+            ("gateway.routing", "routing", self.routing, asked.routing),
+            ("gateway.admission.max_queue", "admission", self.admission, limits),
+        ):
+            if value is not None and values and told.startswith((f"{field}.", f"{field}: ")):
+                place = list(values).index(value)  # type: ignore[arg-type]
+                return UserError(f"plan.{name}.{place}{told.removeprefix(field)}")
+        return error
+
     def _pool(self, own: Pool, replicas: int) -> Pool:
         """The scenario's pool with these GPUs; a price of its own goes with its kind of GPU."""
         model = own.model

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from simlora.errors import UserError
-from simlora.planning.search.promises import (
-    Promise,
-    least_requests,
-    promises_of,
-    requests_by_tier,
-)
+from simlora.planning.search.enough import MOST_REPLICATIONS, Traffic
+from simlora.planning.search.promises import Promise, promises_of
 from simlora.planning.search.trial import Outcome, most_broken, run_trial
 from simlora.planning.search.verdict import Evidence, evidence
 from simlora.planning.search.workers import Workers
 from simlora.scenario.deployment import expand
 from simlora.scenario.schema import Scenario
 
-MOST_REPLICATIONS = 20  # that few requests are made up for by
-MOST_SEED = 2**63 - 1
 Tell = Callable[[str], None]
 
 
@@ -34,8 +27,8 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What the further seeds say of a fleet. `shown`: every run kept every promise, and together
-    they show it with the confidence asked for. `evidence` is empty if a run was broken."""
+    """What runs on several seeds say of a fleet. `shown`: every run kept every promise, and
+    together they show it with the confidence asked for. `evidence` is empty if a run was broken."""
 
     outcomes: tuple[Outcome, ...]
     evidence: tuple[Evidence, ...]
@@ -48,9 +41,9 @@ class Confirmation:
 class Trials:
     """Tries fleets on the traffic of one scenario: all serve the same requests on the same seed.
 
-    A fleet is screened on the scenario's own seed, and confirmed on `seeds`, further ones that had
-    no part in choosing it. A trace is the same whatever the seed: there a fleet is confirmed on the
-    one run, whose requests are taken to be independent.
+    A fleet is screened on the scenario's own seed, and tried again on `seeds`. Which fleet is
+    chosen hangs on both, so it is then confirmed on fresh ones. A trace is the same whatever the
+    seed: there is but one run, whose requests are taken to be independent.
 
     Raises UserError if no tier promises anything, or if the traffic has too few requests of a tier
     to show that its promises are kept.
@@ -72,7 +65,8 @@ class Trials:
         self._workers = workers
         self._count = count
         self._tell = tell
-        self._by_tier: dict[int, tuple[int, ...]] = {}
+        self._traffic = Traffic(scenario)
+        self._replications = replications
         self._screened: dict[str, Outcome] = {}
         self._confirmed: dict[str, Confirmation] = {}
         self.seeds = self._seeds(replications)
@@ -80,40 +74,21 @@ class Trials:
     def _seeds(self, replications: int) -> range:
         """As many as were asked for, or as it takes to have enough requests of every tier."""
         seed = self.scenario.seed
-        if self.scenario.workload.trace is not None:
-            replications = 1
-        needed = replications
-        for promise in self.promises:
-            least = least_requests(promise, self.confidence)
-            have = self.by_tier(seed)[promise.tier]
-            if not have:
-                continue
-            runs = math.ceil(least / have)
-            if self.scenario.workload.trace is not None and runs > 1:
-                raise UserError(
-                    f"workload.trace: holds {have:,} requests of tier {promise.tier_name}, but to "
-                    f"show its {promise.name.partition(' of ')[0]} with confidence "
-                    f"{self.confidence:g} takes at least {least:,}; use a longer trace or a lower "
-                    "--confidence"
-                )
-            if runs > max(MOST_REPLICATIONS, replications):
-                raise UserError(
-                    f"workload: {have:,} requests of tier {promise.tier_name} in a run are too few "
-                    f"to show its {promise.name.partition(' of ')[0]} with confidence "
-                    f"{self.confidence:g}, which takes {least:,} over all runs; raise "
-                    "workload.duration_s or plan.replications, or lower --confidence"
-                )
-            needed = max(needed, runs)
-        if seed + needed > MOST_SEED:
-            raise UserError(f"seed: {seed} leaves no room for {needed} replications")
-        first = seed if self.scenario.workload.trace is not None else seed + 1
-        return range(first, first + needed)
+        if self.is_trace:
+            self._traffic.check_trace(self.promises, self.confidence)
+            return range(seed, seed + 1)
+        return self._traffic.seeds(self.promises, self.confidence, seed + 1, replications)
 
-    def by_tier(self, seed: int) -> tuple[int, ...]:
-        """Requests of each tier with that seed."""
-        if seed not in self._by_tier:
-            self._by_tier[seed] = requests_by_tier(self.scenario, seed)
-        return self._by_tier[seed]
+    @property
+    def is_trace(self) -> bool:
+        """Whether the traffic is the same whatever the seed."""
+        return self.scenario.workload.trace is not None
+
+    def fresh_seeds(self, first: int) -> range:
+        """As many seeds from `first` on as it takes to confirm a fleet again."""
+        return self._traffic.seeds(
+            self.promises, self.confidence, first, self._replications, 2 * MOST_REPLICATIONS
+        )
 
     def screen(self, name: str, scenario: Scenario) -> Outcome:
         """The run of a fleet on the scenario's own seed, ended when a promise is broken. `name`
@@ -126,19 +101,30 @@ class Trials:
     def confirm(self, name: str, scenario: Scenario) -> Confirmation:
         """The runs of a fleet on the further seeds."""
         if name not in self._confirmed:
-            if self.seeds[0] == self.scenario.seed:
+            if self.is_trace:
                 outcomes = [self.screen(name, scenario)]
             else:
                 outcomes = self._run([(scenario, seed) for seed in self.seeds], stopped=True)
-            shown: tuple[Evidence, ...] = ()
-            if all(outcome.ok for outcome in outcomes):
-                shown = evidence(self.promises, outcomes, self.confidence)
-            found = Confirmation(tuple(outcomes), shown)
-            self._confirmed[name] = found
-            broken = [outcome for outcome in outcomes if not outcome.ok]
-            told = self.words(broken[0]) if broken else "not shown with enough confidence"
-            self._tell(f"{name}: " + ("confirmed" if found.shown else told))
+            self._confirmed[name] = self._judged(name, outcomes, "meets every promise again")
         return self._confirmed[name]
+
+    def confirm_afresh(self, name: str, scenario: Scenario, seeds: range) -> Confirmation:
+        """The runs of a fleet on seeds of its own."""
+        outcomes = self._run([(scenario, seed) for seed in seeds], stopped=True)
+        return self._judged(name, outcomes, "confirmed")
+
+    def _judged(self, name: str, outcomes: list[Outcome], well: str) -> Confirmation:
+        shown: tuple[Evidence, ...] = ()
+        if all(outcome.ok for outcome in outcomes):
+            shown = evidence(self.promises, outcomes, self.confidence)
+        found = Confirmation(tuple(outcomes), shown)
+        self._tell(f"{name}: {well if found.shown else self.missed(found)}")
+        return found
+
+    def missed(self, confirmation: Confirmation) -> str:
+        """Why runs do not confirm a fleet, in a few words."""
+        broken = [outcome for outcome in confirmation.outcomes if not outcome.ok]
+        return self.words(broken[0]) if broken else "not shown with enough confidence"
 
     def passes(self, name: str, scenario: Scenario) -> bool:
         """Whether a fleet meets every promise: on the own seed, and shown on the further ones."""
@@ -180,7 +166,7 @@ class Trials:
                 scenario,
                 seed,
                 self.promises,
-                most_broken(self.promises, self.by_tier(seed)) if stopped else None,
+                most_broken(self.promises, self._traffic.by_tier(seed)) if stopped else None,
             )
             for scenario, seed in runs
         ]

@@ -1,12 +1,12 @@
-"""Mistakes in the `plan` block that show only when a simulation is built."""
+"""Mistakes in the `plan` block, by their place in it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simlora.planning.runner import prepare
+from simlora.errors import UserError
+from simlora.planning.runner import build
 from simlora.planning.search.candidates import Candidate
-from simlora.planning.variants import Variant
 
 
 def check_policies(left: Sequence[Candidate]) -> None:
@@ -16,4 +16,8 @@ def check_policies(left: Sequence[Candidate]) -> None:
     for candidate in left:
         chosen = candidate.configuration
         kinds.setdefault((chosen.eviction, chosen.routing, chosen.admission), candidate)
-    prepare([Variant(one.name(1), one.fleet(1)) for one in kinds.values()])
+    for candidate in kinds.values():
+        try:
+            build(candidate.fleet(1))
+        except UserError as error:
+            raise candidate.configuration.explained(error, candidate.scenario) from None

@@ -28,7 +28,7 @@ class Evidence:
         """Whether no more than the allowed share breaks the promise, with that confidence. A
         promise that allows nothing is as good as shown if nothing broke it."""
         if self.promise.allowed <= 0:
-            return self.broken_share == 0
+            return self.requests > 0 and self.broken_share == 0
         return self.upper <= self.promise.allowed
 
 
@@ -59,13 +59,14 @@ def upper_bound(kept: Sequence[Kept], confidence: float) -> float:
 
     The larger of two: Student's t over the runs' shares, which knows that the requests of a run
     hang together, and Clopper and Pearson's (1934, Biometrika 26, 404-413) over all requests, which
-    knows that few requests, none of them broken, show little. With one run the second alone.
+    knows that few requests, none of them broken, show little. With one run the second alone;
+    without any request 1.
     """
     from scipy.special import betaincinv, stdtrit
 
     broken, judged = sum(one.broken for one in kept), sum(one.judged for one in kept)
     if not judged:
-        return 0.0
+        return 1.0  # nothing is shown by nobody
     exact = 1.0
     if broken < judged:
         exact = float(betaincinv(broken + 1, judged - broken, confidence))

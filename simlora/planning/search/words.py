@@ -17,15 +17,37 @@ def confidence(plan: Plan) -> str:
         return (
             f"On the trace, every promise was kept, and with {plan.confidence:.0%} confidence no "
             "larger share of such requests breaks it than it allows (Clopper-Pearson; the trace's "
-            "requests are taken to be independent, as there is but one trace)."
+            "requests are taken to be independent, as there is but one trace, and it chose "
+            "the fleet too)."
         )
-    runs = len(plan.seeds)
+    search = f"the scenario's seed {plan.scenario.seed} and seeds {_span(plan.seeds)}"
+    if plan.fresh_seeds is None:
+        return (
+            f"Every promise was kept in the runs with {search}, but these chose the fleet too, and "
+            "no further ones have confirmed it."
+        )
     return (
-        f"Every promise was kept with the scenario's seed {plan.scenario.seed} and in each of "
-        f"{runs} further runs (seeds {plan.seeds[0]} to {plan.seeds[-1]}) that had no part in "
-        f"choosing the fleet; these show with {plan.confidence:.0%} confidence, promise by promise,"
-        " that the mean share of requests that break it is within what it allows (one-sided, the "
-        "larger of Student's t over runs and Clopper-Pearson over requests)."
+        f"It was chosen by runs with {search}, and confirmed by {len(plan.fresh_seeds)} further "
+        f"runs (seeds {_span(plan.fresh_seeds)}) that had no part in choosing the fleet: every "
+        f"promise was kept in each, and they show with {plan.confidence:.0%} confidence, promise by"
+        " promise, that the mean share of requests that break it is within what it allows "
+        "(one-sided, the larger of Student's t over runs and Clopper-Pearson over requests)."
+        f"{_refuted(plan)}"
+    )
+
+
+def _span(seeds: range) -> str:
+    return f"{seeds[0]} to {seeds[-1]}"
+
+
+def _refuted(plan: Plan) -> str:
+    """What was chosen before, and did not do."""
+    if not plan.refuted:
+        return ""
+    told = "; ".join(f"{one.name} ({one.why})" for one in plan.refuted)
+    return (
+        f" Chosen before it, but not confirmed on fresh seeds: {told}. The confidence is that of "
+        "each fleet's own confirmation, not of all attempts together."
     )
 
 
@@ -56,6 +78,7 @@ def infeasible(plan: Plan) -> list[str]:
     """Why there is no fleet, in sentences."""
     out = plan.candidates.ruled_out
     told = [f"No fleet of the {plan.space:,} configurations meets every promise."]
+    told += [f"{one.name} seemed to, but on fresh seeds: {one.why}." for one in plan.refuted]
     slow = [one for one in out if one.floor is not None]
     if slow and not plan.candidates.left:
         best = min(slow, key=_distance)

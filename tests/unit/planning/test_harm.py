@@ -12,7 +12,7 @@ import pytest
 from simlora.errors import UserError
 from simlora.planning.harm import Harm, harm, without
 from simlora.planning.paired import paired_difference
-from simlora.planning.runner import MOST_SEED
+from simlora.planning.seeds import MOST_SEED
 from simlora.scenario.deployment import expand
 from simlora.scenario.schema import Scenario
 from simlora.sim import simulate

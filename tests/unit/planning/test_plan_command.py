@@ -56,6 +56,16 @@ def test_json_goes_to_stdout_alone(scenario: str, capsys: pytest.CaptureFixture[
     assert told["best"] is not None and told["within_budget"] is False
 
 
+def test_above_the_budget_that_is_said_first_and_nothing_is_started(
+    scenario: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", scenario, *ONE_KIND, "--jobs", "1", "--max-cost", "1"]) == 1
+    told = capsys.readouterr().out
+    assert told.startswith("The cheapest fleet that meets every promise costs $")
+    assert "cheapest fleet at any cost" in told
+    assert "vllm serve" not in told
+
+
 def test_a_demand_that_nothing_meets_ends_with_1_and_its_bound(
     scenario: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +93,12 @@ def test_the_peak_of_the_scenarios_own_fleet_is_told(
         (["--what-if", "users=2"], "--what-if takes tenants=FACTOR"),
         (["--set", "plan.gpu=[l40s]"], "--set plan.gpu: unknown field; did you mean gpus"),
         (["--confidence", "1.5"], "--confidence"),
+        (["--confidence", "nan"], "--confidence"),
+        (["--max-cost", "nan"], "nan is not a finite number"),
+        (["--max-cost", "inf"], "inf is not a finite number"),
+        (["--set", "plan.routing=[foo]"], "--set plan.routing.0: unknown name 'foo'"),
+        (["--set", "plan.admission=[{nope: 3}]"], "--set plan.admission.0"),
+        (["--set", "workload.duration_s=0.01"], "are too few to show"),
         (["--max-cost", "0"], "--max-cost"),
         (["--set", "plan.gpus=[l40]"], "--set plan.gpus.0: no GPU"),
     ],

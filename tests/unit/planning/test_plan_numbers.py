@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from simlora import simulate
 from simlora.planning.search.demand import read_requests, windows
 from simlora.planning.search.fewest import fewest, fewest_below
-from simlora.planning.search.floor import latency_floors, prices_of, replica_floor
+from simlora.planning.search.floor import latency_floors, most_undone, prices_of, replica_floor
 from simlora.planning.search.promises import Promise, least_requests, promises_of
-from simlora.planning.search.trial import Kept
-from simlora.planning.search.verdict import upper_bound
+from simlora.planning.search.trial import Kept, Outcome
+from simlora.planning.search.verdict import evidence, upper_bound
 from simlora.scenario.deployment import expand
 from simlora.serving.memory import plan_memory
 from simlora.timing import make_timing
@@ -50,6 +50,13 @@ def test_requests_that_all_keep_a_promise_show_what_the_rule_of_three_says() -> 
     assert upper_bound([kept(0, 100), kept(0, 199)], 0.95) == pytest.approx(0.009969, abs=1e-6)
     # and, from their published tables, for 1 of 10 at 95 % one-sided: 0.3942
     assert upper_bound([kept(1, 10)], 0.95) == pytest.approx(0.3942, abs=1e-4)
+
+
+def test_nobodys_requests_show_nothing() -> None:
+    assert upper_bound([kept(0, 0), kept(0, 0)], 0.95) == 1.0
+    promise = Promise(0, "gold", "availability", 1.0, 0.0)
+    outcome = Outcome(1, 0, kept=(Kept(0, 0, None, None),))
+    assert not any(one.shown for one in evidence([promise], [outcome], 0.95))
 
 
 def test_runs_that_differ_show_less_than_their_requests_would() -> None:
@@ -119,13 +126,14 @@ def test_fewer_replicas_than_the_floor_cannot_serve_the_load() -> None:
     requests = read_requests(deployment, base_model_only=False)
     spans = windows(scenario, promises, requests)
     memory = plan_memory(deployment, 0)
-    floor = replica_floor(prices, scenario, memory, spans, 32)
+    undone = most_undone(scenario, memory, requests)
+    floor = replica_floor(prices, scenario, memory, spans, 32, undone)
     assert floor.replicas > 1
     assert floor.work_s > (floor.replicas - 1) * floor.span_s
     too_few = scenario.with_overrides({"fleet.0.replicas": floor.replicas - 1})
     tiers = simulate(too_few).summary["tiers"].values()
     assert not all(bound["met"] for tier in tiers for bound in tier["sla"].values())
-    assert replica_floor(prices, scenario, memory, spans, 1).replicas == 2  # and no further
+    assert replica_floor(prices, scenario, memory, spans, 1, undone).replicas == 2  # and no further
 
 
 def test_tiers_that_promise_no_time_need_no_replica_for_it() -> None:
@@ -134,4 +142,12 @@ def test_tiers_that_promise_no_time_need_no_replica_for_it() -> None:
     )
     deployment = expand(scenario)
     requests = read_requests(deployment, base_model_only=False)
+    assert windows(scenario, promises_of(deployment), requests) == []
+
+
+def test_where_no_timed_request_arrives_there_is_nothing_to_bound() -> None:
+    scenario = planned(run__warmup_s=15.9, workload__duration_s=16, workload__rate_rps=0.1)
+    deployment = expand(scenario)
+    requests = read_requests(deployment, base_model_only=False)
+    assert not any(requests.arrival_s >= 15.9)
     assert windows(scenario, promises_of(deployment), requests) == []

@@ -34,6 +34,21 @@ def test_a_promise_shorter_than_a_prefill_is_refused_by_arithmetic_alone() -> No
     assert plan_json(found)["infeasible"]
 
 
+def test_a_bound_is_told_in_seconds_above_one_and_without_what_has_no_part_in_it() -> None:
+    long = planned(
+        plan__gpus=["l40s"],
+        plan__weights=["bf16"],
+        tiers__gold__sla={"ttft_p99_s": 1.02},
+        workload__prompt_tokens={"fixed": 120_000},
+        engine__max_model_len=None,
+        engine__memory__max_loras=1,
+        plan__hot_adapters=[1],
+    )
+    told = " ".join(words.infeasible(plan(long)))
+    assert "promised within 1.02 s, but on" in told and "(120,000 prompt tokens)" in told
+    assert "e+0" not in told and "output" not in told
+
+
 def test_a_load_above_the_most_replicas_is_refused_by_arithmetic_alone() -> None:
     found = plan(planned(workload__rate_rps=500, plan__max_replicas=2, plan__gpus=["l40s"]))
     assert found.best is None and found.counted.runs == 0
@@ -131,7 +146,10 @@ def test_the_front_gets_faster_as_it_gets_dearer(found: Plan) -> None:
 
 def test_the_confidence_is_said_in_words_and_holds(found: Plan) -> None:
     assert "with 95% confidence" in words.confidence(found)
-    assert found.best is not None
+    assert found.best is not None and found.fresh_seeds is not None
+    assert not {found.scenario.seed, *found.seeds} & set(found.fresh_seeds)
+    assert f"(seeds {found.fresh_seeds[0]} to" in words.confidence(found)
+    assert [one.seed for one in found.best.confirmation.outcomes] == list(found.fresh_seeds)
     for one in found.best.confirmation.evidence:
         assert one.broken_share <= one.upper <= one.promise.allowed
         assert one.requests >= 299
@@ -157,10 +175,36 @@ def test_interrupted_it_keeps_the_best_so_far(after: int, found: Plan) -> None:
 
     cut = plan(planned(), tell=interrupt)
     assert cut.interrupted
-    confirmed = [line.partition(": ")[0] for line in told if line.endswith(": confirmed")]
+    passed = ("meets every promise again", "confirmed")
+    confirmed = [line.partition(": ")[0] for line in told if line.endswith(passed)]
     assert (cut.best is None) == (not confirmed[: len(confirmed)] or not cut.by_gpu)
     if cut.best is not None:
         assert cut.best.name in confirmed
+        assert "no further ones have confirmed it" in words.confidence(cut)
         assert found.best is not None
         assert cut.best.usd_per_month >= found.best.usd_per_month
     assert json.dumps(plan_json(cut), allow_nan=False)
+
+
+def test_a_fleet_that_fresh_seeds_do_not_confirm_is_given_up_for_the_next_and_told() -> None:
+    # The promise is so tight that the fleet which the search's seeds choose keeps it by luck.
+    found = plan(
+        planned(
+            workload__rate_rps=15,
+            tiers__gold__sla__ttft_p99_s=0.15,
+            plan__gpus=["l40s"],
+            plan__weights=["fp8"],
+            plan__hot_adapters=[8, 32],
+        ),
+        headroom=False,
+    )
+    assert found.best is not None and found.refuted and found.fresh_seeds is not None
+    (given_up,) = found.refuted
+    assert given_up.name != found.best.name
+    assert given_up.usd_per_month <= found.best.usd_per_month
+    assert given_up.name not in [one.name for one in (*found.by_gpu, *found.front)]
+    tried_first = range(found.seeds[-1] + 1, found.fresh_seeds[0])
+    assert len(tried_first) > 0  # each attempt has seeds of its own
+    told = words.confidence(found)
+    assert f"not confirmed on fresh seeds: {given_up.name} ({given_up.why})" in told
+    assert plan_json(found)["refuted"][0]["name"] == given_up.name

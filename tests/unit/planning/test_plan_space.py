@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from simlora import simulate
+from simlora.cost.usage import months_of, rents
 from simlora.errors import UserError
 from simlora.planning.plan import plan
 from simlora.planning.search.cost import fleet_usd_per_month
@@ -76,6 +78,48 @@ def test_a_fleets_price_is_its_gpus_for_720_hours_at_the_pools_own_price() -> No
 
 
 @pytest.mark.parametrize(
+    "cost",
+    [
+        {},
+        {"host_usd_per_gpu_hour": 2.0},
+        {"gpu": {"reserved_share": 0.5, "reserved_discount": 0.4}},
+        {
+            "host_usd_per_gpu_hour": 0.5,
+            "gpu": {"spot_share": 0.7, "spot_discount": 0.6, "spot_interruptions_per_day": 4},
+        },
+    ],
+    ids=["on-demand", "hosted", "reserved", "spot-and-hosted"],
+)
+@pytest.mark.parametrize("own_usd", [None, 1.25])
+def test_a_fleets_price_is_what_the_bill_of_a_run_says(
+    cost: dict[str, Any], own_usd: float | None
+) -> None:
+    pool = {"gpu": "h100-80gb", "replicas": 2, "usd_per_gpu_hour": own_usd}
+    scenario = planned(fleet=[pool], cost=cost, workload__rate_rps=2)
+    deployment, result = expand(scenario), simulate(scenario)
+    (rented,) = rents(deployment, result.summary, scenario.cost)
+    bill_usd = rented.usd * months_of(result.summary)
+    assert fleet_usd_per_month(scenario) == pytest.approx(bill_usd)
+
+
+def test_hosts_and_discounts_decide_which_fleet_is_cheapest() -> None:
+    def cheapest(**changes: Any) -> str:
+        scenario = planned(
+            plan__gpus=["a100-40gb", "h100-80gb"],
+            plan__weights=["fp8"],
+            plan__hot_adapters=[32],
+            fleet=[{"gpu": "h100-80gb"}],
+            **changes,
+        )
+        found = plan(scenario, headroom=False)
+        assert found.best is not None
+        return found.best.candidate.configuration.gpu
+
+    assert cheapest() == "a100-40gb"
+    assert cheapest(cost={"host_usd_per_gpu_hour": 5.0}) == "h100-80gb"
+
+
+@pytest.mark.parametrize(
     ("text", "growth"),
     [
         ("tenants=2", Growth(tenants=2.0)),
@@ -133,15 +177,34 @@ def test_requests_are_counted_by_tier_after_the_warm_up() -> None:
     ("changes", "told"),
     [
         ({"plan__gpus": ["l40"]}, r"plan\.gpus\.0: no GPU \"l40\": did you mean l40s"),
-        ({"plan__eviction": ["lrux"]}, r"eviction: unknown name 'lrux'; did you mean 'lru'"),
-        ({"plan__routing": ["round"]}, r"gateway\.routing: unknown name 'round'"),
-        ({"plan__admission": [{"silver": 3}]}, r"no tier \"silver\""),
+        (
+            {"plan__eviction": ["lrux"]},
+            r"^plan\.eviction\.0: unknown name 'lrux'; did you mean 'lru'",
+        ),
+        (
+            {"plan__routing": ["score", "round"]},
+            r"^plan\.routing\.1: unknown name 'round'",
+        ),
+        ({"plan__admission": [{"silver": 3}]}, r"^plan\.admission\.0.*tier \"silver\""),
         ({"fleet": [{"gpu": "l40s"}, {"gpu": "h200"}]}, r"fleets of one pool, and this one has 2"),
         (
             {"tiers": {}, "tenants__0__tier": "a", "tenants__1__tier": "a"},
             r"none promises anything",
         ),
         ({"workload__duration_s": 0.2}, r"too few to show its p99 TTFT with confidence 0\.95"),
+        (
+            {
+                "tenants__0__rate_rps_each": 1e-9,
+                "tenants__1__rate_rps_each": 0.6,
+                "workload__rate_rps": None,
+                "workload__popularity": {"zipf": 1.0},
+            },
+            r"^workload: 0 requests of tier gold in 20 runs are too few",
+        ),
+        (
+            {"workload__output_tokens": {"fixed": 1}},
+            r"0 requests of tier gold with more than one output token in 20 runs",
+        ),
         ({"fleet__0__autoscale": {"min": 1}, "fleet__0__replicas": 2}, r"leave autoscale out"),
     ],
 )
@@ -162,3 +225,17 @@ def test_configurations_that_do_not_fit_are_ruled_out_with_the_reason() -> None:
     small, odd = found.candidates.ruled_out
     assert "64 slots of rank 16 take" in small.why or "KV cache" in small.why
     assert "3 does not divide the model" in odd.why
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_tier_that_is_hardly_asked_is_refused_whatever_the_seed(seed: int) -> None:
+    # 0.4 requests a run: with some seeds the first run has one, with most it has none.
+    scenario = planned(
+        seed=seed,
+        tenants__0__rate_rps_each=0.00125,
+        tenants__1__rate_rps_each=0.6,
+        workload__rate_rps=None,
+        workload__popularity={"zipf": 1.0},
+    )
+    with pytest.raises(UserError, match="requests of tier gold in 20 runs are too few"):
+        plan(scenario)

@@ -9,7 +9,8 @@ import pytest
 
 from simlora.errors import UserError
 from simlora.planning.metrics import metrics_of
-from simlora.planning.runner import MOST_SEED, prepare, run_variants, traffic_hash
+from simlora.planning.runner import prepare, run_variants, traffic_hash
+from simlora.planning.seeds import MOST_SEED
 from simlora.planning.variants import Variant
 from simlora.scenario.deployment import expand
 from simlora.scenario.loading import load_scenario

@@ -16,7 +16,7 @@ import pytest
 from simlora import simulate
 from simlora.errors import UserError
 from simlora.planning.sweep import MOST_DEATHS, merge, run_sweep
-from simlora.planning.sweep_best import Bound, best_points, parse_bound
+from simlora.planning.sweep_best import Bound, best_points, check_figures, parse_bound
 from simlora.planning.sweep_executors import Kind, open_executor
 from simlora.planning.sweep_grid import plan_sweep
 from simlora.planning.sweep_store import Store
@@ -239,7 +239,43 @@ def test_the_best_point_keeps_to_the_bounds_on_average_over_replications(tmp_pat
         best_points(rows, keys, ["adapters.hits_ratio"])
 
 
-@pytest.mark.parametrize("text", ["a", "a>=", "a>=b", ">=1", "a=1"])
+@pytest.mark.parametrize("text", ["a", "a>=", "a>=b", ">=1", "a=1", "a>=nan", "a<inf"])
 def test_a_bound_that_cannot_be_read_is_one_sentence(text: str) -> None:
     with pytest.raises(UserError, match=r"^--where takes figure>=value"):
         parse_bound(text)
+
+
+def test_a_figure_that_there_is_not_is_told_after_the_first_point(tmp_path: Path) -> None:
+    plan = plan_sweep(scenario_file(tmp_path), ["workload.rate_rps=5,10,20"])
+    store = Store(tmp_path / "out")
+
+    def look(row: dict[str, Any]) -> None:
+        check_figures(["latency.ttft_s.p98"], row)
+
+    for reused in (False, True):
+        with (
+            store.writing(resume=reused),
+            pytest.raises(UserError, match=r'no figure "latency\.ttft_s\.p98": did you mean'),
+        ):
+            run_sweep(plan, store, Here(), None, look)
+        assert len(finished(tmp_path)) == 1
+
+
+def test_a_figure_that_the_first_point_has_not_but_another_may_have_is_let_pass() -> None:
+    row = {"seed": 0, "wall_s": 1.5, "latency.ttft_s.p99": None, "autoscaling": None}
+    check_figures(
+        ["wall_s", "latency.ttft_s.p99", "autoscaling.replicas", "tiers.gold.sla_attainment"], row
+    )
+    with pytest.raises(UserError, match="no figure"):
+        check_figures(["status"], {"status": "ok", "seed": 0})
+
+
+def test_a_point_whose_replications_are_not_all_there_is_not_the_best(tmp_path: Path) -> None:
+    grid = ["adapters.hot.max_adapters=1,16"]
+    _, rows = sweep_here(tmp_path, *grid, replications=2)
+    plan = plan_sweep(scenario_file(tmp_path), grid, replications=2)
+    part = rows[~(rows["point"].eq(1) & rows["replication"].eq(1))]
+    asked = ["adapters.hit_ratio:max"]
+    (whole,) = best_points(rows, plan.keys, asked, runs_of=plan.runs_of)
+    (left,) = best_points(part, plan.keys, asked, runs_of=plan.runs_of)
+    assert (whole.settings, left.settings) == ({plan.keys[0]: 16}, {plan.keys[0]: 1})

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from simlora.errors import UserError
-from simlora.planning.variants import parse_variation, variants_of_files, variants_of_grid
+from simlora.planning.axes import parse_values
+from simlora.planning.variants import variants_of_files, variants_of_grid
 
 SCENARIO = """\
 name: base
@@ -41,7 +42,7 @@ def scenario(tmp_path: Path) -> Path:
     ],
 )
 def test_values_are_yaml_between_commas(text: str, values: list[object]) -> None:
-    assert parse_variation(text) == ("k", values)
+    assert parse_values(text, "--vary") == ("k", values)
 
 
 def test_a_grid_is_every_combination(scenario: Path) -> None:
