@@ -23,7 +23,8 @@ class Plan(Strict):
 
     A fleet meets its promises if it keeps them on the scenario's own seed and on each of
     `replications` further ones, and if these show with `confidence` that the mean share of requests
-    that break a promise is no more than the promise allows.
+    that break a promise is no more than the promise allows. The cheapest is then confirmed in the
+    same way on as many fresh seeds.
     """
 
     gpus: Annotated[list[str], Field(min_length=1)] | None = None
