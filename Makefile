@@ -14,9 +14,6 @@ BASE := $(VENV)/.simlora-base
 APP := $(VENV)/.simlora-app
 DEV := $(VENV)/.simlora-dev
 
-# Processes that share the tests, a file to each at a time.
-TEST_JOBS ?= auto
-
 # Where there is a GPU, torch is usually there too: no environment of our own.
 GPU_PYTHON ?= python3
 GPU_MODEL ?= llama-3.1-8b
@@ -35,8 +32,13 @@ app: $(APP)
 	@$(PY) -m streamlit run app.py --server.address=127.0.0.1 --browser.gatherUsageStats=false \
 		--client.toolbarMode=minimal --client.showErrorDetails=none
 
+# In processes of their own: triton is interpreted from its import on, and a browser's driver and a
+# notebook's kernel leave their event loops and settings to what comes after them.
 test: $(DEV) lint browser
-	@$(PY) -m pytest -n $(TEST_JOBS) --dist loadfile
+	@$(PY) -m pytest --ignore tests/unit/kernels --ignore tests/integration/test_notebooks.py --ignore tests/browser
+	@$(PY) -m pytest tests/unit/kernels
+	@$(PY) -m pytest tests/integration/test_notebooks.py
+	@$(PY) -m pytest tests/browser
 
 # The tests of the dashboard are made in a real browser; without one they are skipped, and say so.
 browser:
