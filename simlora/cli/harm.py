@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simlora.cli.cores import cores
+from simlora.cli.options import setting_option
 from simlora.cli.progress import counting
 from simlora.errors import UserError
 from simlora.scenario.loading import load_scenario, parse_setting, with_place
@@ -28,13 +29,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1, max=10_000),
     help="Pairs of runs, each with a seed of its own (default: run.replications).",
 )
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change a field, for example --set gateway.rate_limits={} (may be repeated).",
-)
+@setting_option("gateway.rate_limits={}")
 @click.option(
     "--top",
     type=click.IntRange(min=0, max=1000),

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from simlora.cli.cores import cores
+from simlora.cli.options import setting_option
 from simlora.cli.progress import counting
 from simlora.errors import UserError
 from simlora.scenario.loading import load_scenario, parse_setting, with_place
@@ -46,13 +47,7 @@ from simlora.scenario.loading import load_scenario, parse_setting, with_place
     help="Price the modes again with all arrivals so many times as fast, to saturate the fleet; "
     "0: do not.",
 )
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change a field, for example --set fleet.0.replicas=2 (may be repeated).",
-)
+@setting_option("fleet.0.replicas=2")
 @click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), help="Seed of all random draws.")
 @click.option(
     "--out",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,11 @@ import click
 
 from simlora.cli.errors import INTERRUPTED
 from simlora.cli.openai_options import openai_options, server_options
+from simlora.cli.options import engine_options, overrides_of, print_summary, run_options
 from simlora.errors import UserError
 from simlora.live.openai_options import ServerOptions
 from simlora.live.signals import Interrupts
-from simlora.scenario.loading import load_scenario, parse_setting, with_place
+from simlora.scenario.loading import load_scenario, with_place
 from simlora.scenario.schema import Scenario
 
 
@@ -26,39 +26,14 @@ from simlora.scenario.schema import Scenario
     help="What serves the requests: simlora's own engine (the default), or the OpenAI-compatible "
     "server at --url.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(("cuda", "cpu")),
-    help="Where the embedded engine runs (default: the GPU if there is one).",
-)
-@click.option(
-    "--registry",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Serve the adapters of this registry instead of random ones (embedded engine).",
-)
-@click.option(
-    "--trusted",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The folder of public keys (default: trusted in the registry).",
-)
+@engine_options
 @openai_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Result directory (default: runs/<name of the scenario>-live).",
 )
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change a field, for example --set workload.rate_rps=2 (may be repeated).",
-)
-@click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), help="Seed of all random draws.")
-@click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of a table.")
-@click.option("--no-report", is_flag=True, help="Do not write report.html.")
+@run_options("workload.rate_rps=2")
 def live(
     scenario: Path,
     engine: str,
@@ -88,11 +63,7 @@ def live(
         raise UserError("--device: is for --engine embedded only; other servers have their own")
     if trusted is not None and registry is None:
         raise UserError("--trusted: needs --registry, whose signatures it is for")
-    overrides: dict[str, Any] = dict(map(parse_setting, settings))
-    if seed is not None:
-        overrides["seed"] = seed
-    if no_report:
-        overrides["run.report"] = False
+    overrides = overrides_of(settings, seed, no_report)
     loaded = load_scenario(scenario, overrides, option="--set ")
     directory = out if out is not None else Path("runs") / f"{loaded.name}-live"
     options = server_options(engine == "openai", server)
@@ -114,7 +85,7 @@ def live(
         from simlora.report import write_report
 
         write_report(Result(directory, summary))
-    _print(summary, as_json)
+    print_summary(summary, as_json)
     click.echo(f"results: {directory}", err=True)
     return INTERRUPTED if summary["simulation"]["interrupted"] else 0
 
@@ -161,14 +132,3 @@ def _openai(
 
 def _note(sentence: str) -> None:
     click.echo(f"note: {sentence}", err=True)
-
-
-def _print(summary: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(summary, indent=2))
-        return
-    from rich.console import Console
-
-    from simlora.cli.tables import summary_table
-
-    Console().print(summary_table(summary))

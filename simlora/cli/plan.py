@@ -14,6 +14,7 @@ import click
 
 from simlora.cli.cores import cores
 from simlora.cli.errors import INTERRUPTED
+from simlora.cli.options import setting_option
 from simlora.errors import UserError
 from simlora.scenario.loading import load_scenario, parse_setting, with_place
 from simlora.scenario.schema import Scenario
@@ -59,13 +60,7 @@ class _Finite(click.FloatRange):
     help="Plan again for tenants=2 (twice as many, each as busy), load=2 or both with a comma (may "
     "be repeated).",
 )
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change a field, for example --set plan.max_replicas=16 (may be repeated).",
-)
+@setting_option("plan.max_replicas=16")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes (default: one a core).")
 @click.option(
     "--out",

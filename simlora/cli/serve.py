@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from simlora.cli.options import engine_options, setting_option
 from simlora.errors import UserError
 from simlora.scenario.loading import load_scenario, parse_setting, with_place
 from simlora.scenario.schema import Scenario
@@ -41,22 +42,7 @@ _SMALL = {
     help="What answers: nothing but the timing model, with made-up words (the default), or "
     "simlora's own engine in this process.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(("cuda", "cpu")),
-    help="Where the embedded engine runs (default: the GPU if there is one).",
-)
-@click.option(
-    "--registry",
-    type=click.Path(path_type=Path),
-    help="Folder of the registry that the embedded engine's adapters come from (default: random "
-    "ones).",
-)
-@click.option(
-    "--trusted",
-    type=click.Path(path_type=Path),
-    help="Folder of the keys that sign the registry's adapters (default: its own).",
-)
+@engine_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -81,13 +67,7 @@ _SMALL = {
     show_default=True,
     help="Seconds that requests under way have after SIGTERM.",
 )
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change a field, for example --set engine.max_num_seqs=64 (may be repeated).",
-)
+@setting_option("engine.max_num_seqs=64")
 def serve(
     scenario: Path | None,
     engine: str,

@@ -38,6 +38,8 @@ from simlora.serving.page_pool import KV, PagePool
 
 __all__ = ["Embedded", "PackedAdapter", "Sampling", "default_device"]
 
+Copies = dict[int, Future[None]]  # under way, by slot
+
 USABLE = 0.9  # of the memory that is free: the rest is for activations and whoever else is there
 
 
@@ -83,7 +85,7 @@ class Embedded:
         # Each thread has a count of its own of the threads that its operators may use.
         self.compute = ThreadPoolExecutor(1, "engine", initializer=_one_thread)
         self.threads = ThreadPoolExecutor(3, "adapters", initializer=_one_thread)
-        self._copies: dict[int, Future[None]] = {}  # by slot, until somebody asks for them
+        self._copies: Copies = {}  # by slot, until somebody asks for them
         uploads = _StreamCopies if self.device.type == "cuda" else _ThreadCopies
         self.pool = DevicePool(
             self.shape,
@@ -94,7 +96,7 @@ class Embedded:
             max_rank=max(ranks, default=1),
             dtype=self.dtype,
             device=self.device,
-            uploads=partial(uploads, self.threads, self._copies),
+            uploads=partial(uploads, threads=self.threads, copies=self._copies),
         )
         engine = scenario.engine
         tokens = engine.max_num_batched_tokens
@@ -250,16 +252,11 @@ class _ThreadCopies(Uploads):
     slot, what is done when they are."""
 
     def __init__(
-        self,
-        threads: ThreadPoolExecutor,
-        copies: dict[int, Future[None]],
-        pages: Tensor,
-        tables: AdapterTables,
+        self, pages: Tensor, tables: AdapterTables, threads: ThreadPoolExecutor, copies: Copies
     ) -> None:
         super().__init__(pages, tables)
-        self._copies = copies
-        self._running: dict[int, Future[None]] = {}
-        self._threads = threads
+        self._copies, self._threads = copies, threads
+        self._running: Copies = {}
 
     def start(self, slot: int, page_ids: Tensor, packed: PackedAdapter) -> None:
         begun = self._threads.submit(super().start, slot, page_ids, packed)
@@ -278,15 +275,10 @@ class _StreamCopies(StreamUploads):
     these, by slot."""
 
     def __init__(
-        self,
-        threads: ThreadPoolExecutor,
-        copies: dict[int, Future[None]],
-        pages: Tensor,
-        tables: AdapterTables,
+        self, pages: Tensor, tables: AdapterTables, threads: ThreadPoolExecutor, copies: Copies
     ) -> None:
         super().__init__(pages, tables)
-        self._copies = copies
-        self._threads = threads
+        self._copies, self._threads = copies, threads
 
     def start(self, slot: int, page_ids: Tensor, packed: PackedAdapter) -> None:
         super().start(slot, page_ids, packed)

@@ -34,10 +34,8 @@ def test_yaml_without_defaults_loads_back_as_the_same_scenario(file: Path, tmp_p
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
-def test_a_link_restores_every_shipped_scenario_that_names_no_file(file: Path) -> None:
+def test_a_link_restores_every_shipped_scenario(file: Path) -> None:
     scenario = load_scenario(file)
-    if scenario.timing.profile.endswith(".json") or scenario.workload.trace:
-        pytest.skip("names a file")
     code = as_code(scenario)
     assert from_code(code) == scenario
     assert len(code) < 1000

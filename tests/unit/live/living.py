@@ -28,6 +28,18 @@ from tests.simulating import Ask, traffic_of
 
 torch.set_num_threads(1)
 
+# A scenario that goes on until somebody ends it.
+LONG = """
+name: long
+model: {model}
+fleet: [{{gpu: cpu}}]
+tenants: [{{name: tenant, count: 2, adapter: {{rank: 4}}}}]
+workload:
+  {{duration_s: 10000, rate_rps: 20, prompt_tokens: {{fixed: 8}}, output_tokens: {{fixed: 8}}}}
+engine: {{max_model_len: 64, max_num_seqs: 4, memory: {{kv_cache_tokens: 1024}}}}
+run: {{report: false}}
+"""
+
 CONFIG = {
     "model_type": "llama",
     "hidden_size": 64,

@@ -21,7 +21,7 @@ from simlora.results.files import DECISIONS
 from simlora.results.result import load_result
 from simlora.scenario.deployment import expand
 from tests.simulating import Ask, traffic_of
-from tests.unit.live.living import CONFIG, Lived, alone, live, live_scenario
+from tests.unit.live.living import CONFIG, LONG, Lived, alone, live, live_scenario
 
 # Ten requests at once, that take long, and one that nobody waits for.
 ASKS = [*(Ask(0.0, number % 3, 20, 40) for number in range(10)), Ask(1e4, 0, 10, 1)]
@@ -81,22 +81,10 @@ def test_a_workload_that_discards_ends_with_its_arrivals_and_is_no_interrupted_r
     assert lived.statuses[0] == "completed"
 
 
-YAML = """
-name: long
-model: {model}
-fleet: [{{gpu: cpu}}]
-tenants: [{{name: tenant, count: 2, adapter: {{rank: 4}}}}]
-workload:
-  {{duration_s: 10000, rate_rps: 20, prompt_tokens: {{fixed: 8}}, output_tokens: {{fixed: 8}}}}
-engine: {{max_model_len: 64, max_num_seqs: 4, memory: {{kv_cache_tokens: 1024}}}}
-run: {{report: false}}
-"""
-
-
 def test_a_signal_ends_the_command_with_130_and_its_files(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     scenario, out = tmp_path / "long.yaml", tmp_path / "out"
-    scenario.write_text(YAML.format(model=tmp_path / "config.json"))
+    scenario.write_text(LONG.format(model=tmp_path / "config.json"))
     command = [sys.executable, "-m", "simlora", "live", str(scenario), "--out", str(out), "--json"]
     with subprocess.Popen(
         [*command, "--device", "cpu"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

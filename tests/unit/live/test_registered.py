@@ -26,7 +26,7 @@ from simlora.scenario.schema import Scenario
 from simlora.serving.adapter_state import DRAINING
 from simlora.serving.page_pool import ADAPTER, KV
 from tests.simulating import Ask, traffic_of
-from tests.unit.live.living import Lived, crowd
+from tests.unit.live.living import LONG, Lived, crowd
 from tests.unit.live.registered_fleet import FAULTS, Fault, Fleet, tampered
 
 GOOD = 2  # adapters, the first ones
@@ -226,23 +226,11 @@ def test_a_full_pool_preempts_and_serves_everyone(tmp_path: Path) -> None:
     looking.check_all_given_back(4)
 
 
-YAML = """
-name: long
-model: {model}
-fleet: [{{gpu: cpu}}]
-tenants: [{{name: tenant, count: 2, adapter: {{rank: 4}}}}]
-workload:
-  {{duration_s: 10000, rate_rps: 20, prompt_tokens: {{fixed: 8}}, output_tokens: {{fixed: 8}}}}
-engine: {{max_model_len: 64, max_num_seqs: 4, memory: {{kv_cache_tokens: 1024}}}}
-run: {{report: false}}
-"""
-
-
 def test_sigterm_under_load_ends_the_command_as_ctrl_c_does(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
     fleet.add_all(2)
     scenario, out = tmp_path / "long.yaml", tmp_path / "out"
-    scenario.write_text(YAML.format(model=fleet.model))
+    scenario.write_text(LONG.format(model=fleet.model))
     command = [sys.executable, "-m", "simlora", "live", str(scenario), "--device", "cpu"]
     command += ["--registry", str(fleet.folder), "--out", str(out)]
     with subprocess.Popen(
