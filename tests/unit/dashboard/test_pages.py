@@ -33,7 +33,7 @@ def workers() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def main_module() -> Iterator[None]:
-    """`__main__` is pytest's again: streamlit leaves a script there that no process can spawn from."""
+    """`__main__` is pytest's again: no process can be spawned from what streamlit leaves there."""
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
