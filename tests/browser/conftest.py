@@ -5,11 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +12,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-STARTS_WITHIN_S = 60.0
+from tests.browser.server import chromium, dashboard
 
 Open = Callable[..., Any]
 
@@ -41,50 +35,8 @@ def address(directory: Path) -> Iterator[str]:
     """The address of a dashboard that was started for these tests."""
     if _missing():
         pytest.skip(_missing())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = (directory / "server.log").open("wb")
-    command = [
-        *(sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")),
-        "--server.headless=true",
-        "--server.address=127.0.0.1",
-        f"--server.port={port}",
-        "--browser.gatherUsageStats=false",
-        "--server.fileWatcherType=none",
-    ]
-    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": paths}
-    with (
-        log,
-        subprocess.Popen(
-            command,
-            cwd=directory,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-        ) as server,
-    ):
-        try:
-            _await_health(f"http://127.0.0.1:{port}/_stcore/health", server)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def _await_health(url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline_s = time.monotonic() + STARTS_WITHIN_S
-    while time.monotonic() < deadline_s:
-        if server.poll() is not None:
-            raise RuntimeError(f"the dashboard ended with exit code {server.returncode}")
-        try:
-            with urllib.request.urlopen(url, timeout=1.0) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError("the dashboard did not start")
+    with dashboard(directory) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -92,14 +44,8 @@ def browser() -> Iterator[Any]:
     """Chromium, without a window."""
     if _missing():
         pytest.skip(_missing())
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        yield chromium
-        chromium.close()
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
