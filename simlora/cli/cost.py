@@ -51,6 +51,9 @@ _LEAST_COLUMNS = 80
     "fields of cost.",
 )
 @click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), help="Seed of all random draws.")
+@click.option(
+    "--out", metavar="FILE", type=click.Path(path_type=Path), help="Write an HTML report to FILE."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON, every tenant's.")
 def cost(
     source: Path,
@@ -60,10 +63,13 @@ def cost(
     top: int,
     settings: tuple[str, ...],
     seed: int | None,
+    out: Path | None,
     as_json: bool,
 ) -> int:
     """Tell what a month costs of SCENARIO, which is simulated first, or of the finished RUN in a
     result directory: who pays how much of it, what that leaves, and what other ways would cost."""
+    if out is not None and out.is_dir():
+        raise UserError(f"{out}: is a directory, so a report cannot be written there")
     overrides = dict(map(parse_setting, settings))
     if attribution is not None:
         overrides["cost.attribution.method"] = attribution
@@ -95,6 +101,10 @@ def cost(
         if console.width < _LEAST_COLUMNS:  # a terminal may wrap lines; a table loses figures
             console = Console(width=_LEAST_COLUMNS)
         console.print(cost_tables(found, top))
+    if out is not None:
+        from simlora.report.cost_page import write_costs
+
+        click.echo(f"wrote {write_costs(found, result, out)}", err=True)
     simulation = result.summary["simulation"]
     if simulation["interrupted"]:
         click.echo(

@@ -16,6 +16,7 @@ from simlora.cli.cores import cores
 from simlora.cli.errors import INTERRUPTED
 from simlora.cli.options import setting_option
 from simlora.errors import UserError
+from simlora.results.files import REPORT
 from simlora.scenario.loading import load_scenario, parse_setting, with_place
 from simlora.scenario.schema import Scenario
 
@@ -65,7 +66,7 @@ class _Finite(click.FloatRange):
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Directory for plan.json and, of the fleet that was found, scenario.yaml.",
+    help="Directory for plan.json, report.html and, of the fleet that was found, scenario.yaml.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print plan.json instead of tables.")
 def plan(
@@ -140,7 +141,10 @@ def _plan(
             f"interrupted after {found.counted.runs} runs; this is the best so far", err=True
         )
     if out is not None:
+        from simlora.report.plan_page import plan_page
+
         _write(out, told, found)
+        _write_files(out, {REPORT: plan_page(found)})
     if found.interrupted:
         return INTERRUPTED
     return 0 if found.within_budget else NONE_FOUND
@@ -164,7 +168,10 @@ def _peak(
 
         Console().print(peak_tables(found))
     if out is not None:
+        from simlora.report.plan_page import peak_page
+
         _write(out, told, None)
+        _write_files(out, {REPORT: peak_page(found, scenario)})
     return 0 if found.holds else NONE_FOUND
 
 
@@ -179,6 +186,10 @@ def _write(out: Path, told: dict[str, Any], found: Plan | None) -> None:
     if found is not None and found.best is not None:
         header = f"{found.best.name}, found by simlora plan"
         files["scenario.yaml"] = dump_resolved(found.best.scenario, header)
+    _write_files(out, files)
+
+
+def _write_files(out: Path, files: dict[str, str]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():

@@ -14,6 +14,7 @@ from simlora.planning.metrics import Metric, figures_of
 from simlora.planning.ranks import Hits, hits_by_rank
 from simlora.planning.seeds import replicated
 from simlora.planning.variants import Variant
+from simlora.report.limits import limits_of
 from simlora.results.recorder import Recorder
 from simlora.scenario.deployment import Deployment, expand
 from simlora.scenario.schema import Scenario
@@ -26,8 +27,9 @@ from simlora.workload.traffic import open_traffic
 @dataclass(frozen=True, slots=True)
 class Run:
     """One replication of one variant: its figures by the metrics' keys, a hash of its traffic
-    (arrivals, tenants, adapters and lengths), and the lookups and hits of adapters by bucket of
-    its tenants' ranks."""
+    (arrivals, tenants, adapters and lengths), the lookups and hits of adapters by bucket of its
+    tenants' ranks, and the features in which its timing left what was measured. `limits` says what
+    held requests back, in paragraphs; of the first replication only."""
 
     variant: str
     replication: int
@@ -35,6 +37,8 @@ class Run:
     figures: dict[str, float | None]
     traffic: str
     by_rank: tuple[Hits, ...] = ()
+    extrapolates: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -83,7 +87,7 @@ def run_variants(
     """
     replicated(seeds[0], len(seeds))
     places = [(r, v) for r in range(len(seeds)) for v in range(len(variants))]
-    calls = [(variants[v].scenario, seeds[r], tuple(metrics)) for r, v in places]
+    calls = [(variants[v].scenario, seeds[r], tuple(metrics), r == 0) for r, v in places]
     found: dict[tuple[int, int], Run] = {}
     runs = Runs()
     try:
@@ -101,6 +105,8 @@ def run_variants(
                     outcome.figures,
                     outcome.traffic,
                     outcome.by_rank,
+                    outcome.extrapolates,
+                    outcome.limits,
                 )
                 if progress is not None:
                     progress(len(found))
@@ -117,10 +123,12 @@ class _Outcome:
     figures: dict[str, float | None] | None = None
     traffic: str = ""
     by_rank: tuple[Hits, ...] = ()
+    extrapolates: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
     mistake: str = ""
 
 
-def _run(scenario: Scenario, seed: int, metrics: tuple[Metric, ...]) -> _Outcome:
+def _run(scenario: Scenario, seed: int, metrics: tuple[Metric, ...], first: bool) -> _Outcome:
     scenario = scenario.model_copy(update={"seed": seed})
     try:
         result = simulate(scenario)
@@ -131,7 +139,9 @@ def _run(scenario: Scenario, seed: int, metrics: tuple[Metric, ...]) -> _Outcome
     if result.summary["simulation"]["interrupted"]:
         return _Outcome()
     figures = figures_of(metrics, result.summary, len(deployment.tenants))
-    return _Outcome(figures, traffic, hits_by_rank(result))
+    extrapolates = tuple(result.summary["simulation"]["timing"]["extrapolates"])
+    limits = tuple(limits_of(result)) if first else ()
+    return _Outcome(figures, traffic, hits_by_rank(result), extrapolates, limits)
 
 
 def traffic_hash(deployment: Deployment) -> str:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simlora.errors import UserError
-from simlora.planning.bound import distances, is_bound
+from simlora.planning.bound import is_bound
 from simlora.planning.capacity_curves import CapacityCurves, capacity_curves
 from simlora.planning.compare import Comparison, as_json
 from simlora.planning.ranks import buckets_by_rank
-from simlora.report import comparison_bound
-from simlora.report.comparison_table import metrics_table, provenance_table
-from simlora.report.comparison_words import basis, figure, same_everywhere, summary_words
-from simlora.report.page import page
-from simlora.report.plot import Plot, embedded
+from simlora.report.comparison_page import comparison_page
+from simlora.report.plot import Plot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,9 +28,9 @@ _CAPTION = (
     "in percentage points; the small dots are single replications. An interval that holds 0 shows "
     "no difference."
 )
-_CAVEAT = (
-    "The intervals take the differences to be about normal over replications. There is no "
-    "correction over metrics: of twenty without a difference, expect one to show one."
+_ONE_CAPTION = (
+    "Difference to the baseline in the one replication, in percent of the baseline or in "
+    "percentage points. There is no interval, so nobody knows how much of it is chance."
 )
 
 
@@ -51,8 +47,8 @@ def write_comparison(compared: Comparison, directory: Path, jobs: int = 1) -> li
     """Write the comparison's files into `directory`, made if need be; return their paths. `jobs` is
     the number of processes that work out what other capacities would do.
 
-    One that was interrupted has no curves over capacity, and before any replication was whole no
-    page and no picture.
+    One that was interrupted has no such curves, and before any replication was whole no page and
+    no picture.
 
     Raises:
         UserError: they cannot be written.
@@ -68,8 +64,10 @@ def write_comparison(compared: Comparison, directory: Path, jobs: int = 1) -> li
         if compared.seeds:
             if not compared.interrupted:
                 curves = capacity_curves(compared.variants, compared.seeds[0], jobs)
-            _write(directory / HTML, html(compared, curves))
-            for picture in _pictures(compared, curves):
+            pictures = _pictures(compared, curves)
+            plots = [picture.plot for picture in pictures if picture.shown]
+            _write(directory / HTML, comparison_page(compared, plots))
+            for picture in pictures:
                 _draw(picture, directory)
     except OSError as error:
         raise UserError(f"{directory}: cannot write there: {error.strerror or error}") from error
@@ -93,50 +91,16 @@ def runs_table(compared: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns)).astype({"value": "float64"})
 
 
-def html(compared: Comparison, curves: CapacityCurves | None = None) -> str:
-    """The comparison as a page of its own, with the curves over capacity if given."""
-    varied = ", ".join(compared.variants[0].settings)
-    names = "; ".join(variant.name for variant in compared.variants)
-    told = f"{varied}: {names}" if varied else names
-    interrupted = " <b>The comparison was interrupted.</b>" if compared.interrupted else ""
-    same = same_everywhere(compared)
-    told_apart = [metric for metric in compared.metrics if metric not in same]
-    shown = [picture for picture in _pictures(compared, curves) if picture.shown]
-    found = distances(compared)
-    body = [
-        f"<h1>Comparison with {escape(compared.baseline)}</h1>",
-        f"<p class=soft>{escape(told)}.{interrupted}</p>",
-        "<h2>Summary</h2>",
-        *(f"<p class=opening>{escape(text)}</p>" for text in summary_words(compared)),
-        f"<p class=soft>{escape(basis(compared))}</p>",
-    ]
-    if shown:
-        body.append("<h2>Figures</h2>")
-        body += [embedded(p.plot, p.file.removesuffix(".png")) for p in shown]
-    if found:
-        body.append(f"<h2>Distance from the bound</h2>\n{comparison_bound.table(found)}")
-        body.append(f"<p class=soft>{escape(comparison_bound.note(compared, found))}</p>")
-    body.append("<h2>Metrics</h2>")
-    if told_apart:
-        body.append(metrics_table(compared, told_apart))
-    if same:
-        first = [compared.of_metric(metric)[0] for metric in same]
-        told = ", ".join(f"{line.metric.title} {figure(line)}" for line in first)
-        body.append(f"<p>The same in all variants: {escape(told)}.</p>")
-    body.append(f"<h2>Assumptions</h2>\n<p>{_CAVEAT}</p>")
-    body.append(f"<h2>Provenance</h2>\n{provenance_table(compared)}")
-    return page(f"simlora: comparison with {escape(compared.baseline)}", "\n".join(body))
-
-
 def _pictures(compared: Comparison, curves: CapacityCurves | None) -> list[_Picture]:
     """Differences, then what there is of curves over capacity and of hit ratios by rank."""
     from simlora.report import comparison_curves, comparison_figure
 
+    caption = _CAPTION if len(compared.seeds) > 1 else _ONE_CAPTION
     pictures = [
         _Picture(
             PNG,
-            Plot("Differences", _CAPTION, lambda: comparison_figure.differences(compared)),
-            shown=len(same_everywhere(compared)) < len(compared.metrics),
+            Plot("Differences", caption, lambda: comparison_figure.differences(compared)),
+            shown=bool(comparison_figure.compared_metrics(compared)),
         )
     ]
     if curves is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from simlora.planning.compare import Comparison, Line
 from simlora.planning.metrics import Metric
@@ -27,8 +27,7 @@ _LOOKS = {
 def differences(compared: Comparison) -> Figure:
     """A panel for each metric that tells variants apart, a row for each variant: the mean
     difference, its 95 % interval, and faintly what each replication said."""
-    hidden = same_everywhere(compared)
-    metrics = [metric for metric in compared.metrics if metric not in hidden]
+    metrics = compared_metrics(compared)
     rows = max(-(-len(metrics) // _COLUMNS), 1)
     names = [variant.name for variant in compared.variants[1:]]
     figure = new_figure(0.9 + rows * (0.8 + 0.22 * len(names)))
@@ -43,7 +42,7 @@ def differences(compared: Comparison) -> Figure:
     count = len(compared.seeds)
     over = f", with 95 % intervals over {count} replications" if count > 1 else ""
     figure.suptitle(f"Differences to {_short(compared.baseline)}{over}", x=0.01, ha="left")
-    shown = dict.fromkeys(line.verdict for line in compared.lines if line.metric not in hidden)
+    shown = dict.fromkeys(line.verdict for line in compared.lines if line.metric in metrics)
     figure.legend(
         handles=[
             Line2D([], [], color=colour, marker=marker, mew=0, label=verdict.value)
@@ -54,6 +53,24 @@ def differences(compared: Comparison) -> Figure:
         ncols=4,
     )
     return figure
+
+
+def compared_metrics(compared: Comparison) -> list[Metric]:
+    """The metrics that tell variants apart and that some variant shares with the baseline."""
+    hidden = same_everywhere(compared)
+    return [
+        metric
+        for metric in compared.metrics
+        if metric not in hidden and any(map(_is_drawn, compared.of_metric(metric)))
+    ]
+
+
+def _is_drawn(line: Line) -> bool:
+    return line.verdict in _LOOKS and line.difference is not None and scale_of(line) is not None
+
+
+def _tick(value: float, _: object) -> str:
+    return f"{value:,.6g}".replace("-", "−")
 
 
 def _panel(axes: Axes, compared: Comparison, metric: Metric) -> None:
@@ -74,9 +91,10 @@ def _panel(axes: Axes, compared: Comparison, metric: Metric) -> None:
         axes.plot(scale * (difference.mean or 0.0), row, marker, color=colour, ms=5, mew=0)
     better = "→ better" if metric.higher_is_better else "← better"
     axes.set_title(metric.title)
-    axes.set_xlabel(f"difference, {unit}   {better}")
+    axes.set_xlabel(f"difference, {unit} ({better})")
     axes.grid(axis="y", visible=False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     # Next to nothing should not look like a large difference.
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -_LEAST), max(high, _LEAST))

@@ -60,7 +60,7 @@ def change(line: Line) -> str:
         return ""
     mean = scale * difference.mean
     if abs(mean) >= 1000:
-        return f"×{1 + mean / 100:,.3g}"
+        return f"×{number(1 + mean / 100)}"
     if difference.high is None:
         return signed(mean, 0 if abs(mean) >= 10 else 1)
     margin = scale * (difference.high - difference.mean)

@@ -33,13 +33,13 @@ def cost_section(result: Result, salt: str) -> str:
     found = _found(result)
     if found is None:
         return ""
-    drawn = [embedded(plot, f"{salt}-cost{i}") for i, plot in enumerate(_plots(found))]
+    drawn = [embedded(plot, f"{salt}-cost{i}") for i, plot in enumerate(money_plots(found))]
     return "\n".join(
         (
             "<h2>What it costs</h2>",
-            paragraph(_sentence(found)),
-            _tiers(found),
-            _bill(found),
+            paragraph(sentence(found)),
+            tiers_table(found),
+            bill_table(found),
             *drawn,
         )
     )
@@ -48,7 +48,7 @@ def cost_section(result: Result, salt: str) -> str:
 def cost_plots(result: Result) -> list[Plot]:
     """The figures of the section; none where there is no section."""
     found = _found(result)
-    return [] if found is None else _plots(found)
+    return [] if found is None else money_plots(found)
 
 
 def _found(result: Result) -> Costs | None:
@@ -70,7 +70,8 @@ def _asked(scenario: Scenario) -> bool:
     return scenario.cost != Cost() or any(t.price_usd_month for t in scenario.tiers.values())
 
 
-def _sentence(found: Costs) -> str:
+def sentence(found: Costs) -> str:
+    """What a month costs, and how that is divided."""
     idle = "spread over tenants" if found.idle == "spread" else "on a line of their own"
     measure = found.attribution.replace("gpu_", "GPU-").replace("_", " ")
     return (
@@ -80,7 +81,8 @@ def _sentence(found: Costs) -> str:
     )
 
 
-def _tiers(found: Costs) -> str:
+def tiers_table(found: Costs) -> str:
+    """Cost and margin of each tier, as HTML."""
     rows = []
     for name, row in found.tiers.iterrows():
         money = [dollars(row[f"{kind}_usd"]) for kind in ("cost", "price", "credit", "margin")]
@@ -91,14 +93,16 @@ def _tiers(found: Costs) -> str:
     return table("cost", heads, rows, "Cost and margin of a month by tier")
 
 
-def _bill(found: Costs) -> str:
+def bill_table(found: Costs) -> str:
+    """What the month's bill is made of, as HTML."""
     lines = [(name, usd) for name, usd in found.month.bill.items() if usd]
     whole = found.month.usd
     rows = [[name, dollars(usd), percent(usd / whole)] for name, usd in lines]
     return table("cost", ("the bill of a month", "USD", "of all"), rows, "The bill of a month")
 
 
-def _plots(found: Costs) -> list[Plot]:
+def money_plots(found: Costs) -> list[Plot]:
+    """What tenants cost, and what other ways to serve them would."""
     from simlora.report.cost_figures import break_even_curves, cost_by_tenant
 
     return [

@@ -198,7 +198,7 @@ def _promise_table(summary: dict[str, Any]) -> str:
     if not told:
         rows = [row[:-1] for row in rows]
     heads = ("tier", "promise", "measured", "verdict", "error budget")
-    return table("promises", heads[: len(rows[0])], rows, "Promises") + note
+    return table("promises", heads[: len(rows[0])], rows, "Promises", named_by=2) + note
 
 
 def _wrapping(lines: Sequence[str]) -> str:

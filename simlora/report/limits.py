@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simlora.report.asked import Asked
+from simlora.report.asked import Asked, read_asked, told_over_time
 from simlora.report.fairness_words import budget
 from simlora.report.gauges import Pressure, pressure
 from simlora.report.interruptions import preemptions_for_memory
@@ -18,6 +18,11 @@ _PHASES = {
     "adapter_wait_s": "waiting for the adapter",
     "prefill_s": "prefill",
 }
+
+
+def limits_of(result: Result) -> list[str]:
+    """`what_limits` of a run whose table of requests is read if it has to be."""
+    return what_limits(result, read_asked(result) if told_over_time(result) else None)
 
 
 def what_limits(result: Result, asked: Asked | None = None) -> list[str]:

@@ -35,13 +35,20 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem;
 th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 td { white-space: nowrap; }
-th:first-child, td:first-child, .promises :is(th, td):nth-child(2) { text-align: left; }
-td:first-child { white-space: normal; overflow-wrap: break-word; min-width: 5.5rem; }
+:is(th, td):first-child, :is(.promises, .tenants) :is(th, td):nth-child(2) {
+  text-align: left; }
+tbody th { min-width: 5.5rem; overflow-wrap: break-word; }
 .promises { width: auto; } .promises :is(th, td) { padding-right: 1.6rem; }
+.promises th + th { min-width: 11rem; }
 :is(.provenance, .settings) :is(td, th) { text-align: left; white-space: normal;
   overflow-wrap: anywhere; }
-:is(.provenance, .settings, .runs) tbody th { min-width: 8rem; overflow-wrap: break-word; }
+:is(.provenance, .settings, .runs) tbody th { min-width: 8rem; }
 th { color: var(--soft); font-weight: 600; }
+/* The rows of figures are named in plain type, those of facts like their columns. */
+table:not(.provenance, .settings, .runs) tbody th[scope=row] { color: inherit;
+  font-weight: inherit; }
+th[scope=rowgroup] { color: var(--ink); padding-top: 1rem; }
+th small { color: var(--soft); font-weight: 400; margin-left: .4rem; }
 .met { color: var(--good); } .missed { color: var(--bad); font-weight: 600; }
 pre { background: var(--tile); border-radius: .5rem; padding: .9rem; overflow-x: auto;
   font-size: .8rem; line-height: 1.4; }
@@ -49,9 +56,11 @@ details summary { cursor: pointer; }
 @media (max-width: 40rem) { body { padding: 1.2rem .9rem 3rem; } table { font-size: .8rem; }
   th, td { padding: .25rem .7rem .25rem 0; }
   .promises :is(th, td) { padding-right: .4rem; } .settings :is(td, th) { min-width: 5.5rem; }
-  .promises td:nth-child(2) { white-space: normal; min-width: 5rem; }
-  .promises td:nth-child(5) { min-width: 5.5rem; } td:first-child { min-width: 3.6rem; }
-  .happenings td:first-child { min-width: 8rem; }
+  tbody th { min-width: 3.6rem; } .promises th + th { min-width: 5rem; }
+  .promises td:nth-child(5) { min-width: 5.5rem; }
+  .happenings tbody th { min-width: 8rem; }
+  .metrics td:last-child { white-space: normal; min-width: 6rem; }
+  .metrics :is(th, td):nth-child(4) { display: none; }
   .tiers :is(th, td):is(:nth-child(3), :nth-child(4), :nth-child(6), :nth-child(8)) {
   display: none; } .tiles { grid-template-columns: 1fr 1fr; }
   .tile { padding: .6rem .7rem; } .tile b { font-size: 1.1rem; }
@@ -70,7 +79,9 @@ details summary { cursor: pointer; }
   body { padding: 0; max-width: none; font-size: 1rem; line-height: 1.4; }
   .tiles { grid-template-columns: repeat(4, 1fr); } .wide { overflow: visible; background: none; }
   h1, h2, h3, h4, h5 { break-after: avoid; } p { orphans: 3; widows: 3; }
-  tr, .tile, figure, .plot { break-inside: avoid; } thead { display: table-header-group; }
+  tr, .tile, figure, .plot, pre, :is(.metrics, .errors) tbody { break-inside: avoid; }
+  h3 + p.soft { break-after: avoid; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  thead { display: table-header-group; }
   figure svg { width: 100%; max-height: 20cm; } td { white-space: normal; }
   .run { break-before: page; border: 0; margin: 0; } .scenario { display: none; } }
 """

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 from simlora.report.asked import read_asked
-from simlora.report.basis import provenance_rows, scenario_hash
-from simlora.report.limits import what_limits
+from simlora.report.basis import assumption_sentences, provenance_rows, scenario_hash
+from simlora.report.limits import limits_of
 from simlora.report.measured import from_outside, is_measured
 from simlora.report.opening import by_verdict, limit_sentence
 from simlora.report.outside import what_was_seen
@@ -23,6 +23,7 @@ from simlora.report.runs_figures import (
 )
 from simlora.report.runs_table import runs_table, value
 from simlora.report.scenario_file import scenario_of
+from simlora.report.settings_table import settings_table
 from simlora.report.table import paragraph, table
 from simlora.report.words import duration, usd
 from simlora.results.result import Result
@@ -46,8 +47,6 @@ _LOAD = (
     "The whole fleet, means of each interval, from the run's beginning on. Of a run measured at "
     "the client: answers under way, and requests without a token."
 )
-_MOST_SETTINGS = 40  # that differ; of more, the rest is only counted
-_LONGEST = 60  # characters of a setting
 _ASKED_FOR = ("workload", "tenants", "seed")
 _TTFT_P99 = ("latency", "ttft_s", "p99")
 _TOKEN_USD = ("cost", "usd_per_million_output_tokens")
@@ -69,10 +68,12 @@ def side_by_side(results: Sequence[Result], names: Sequence[str]) -> str:
                 paragraph(f"{name}: {limit_sentence(_limits(result))}")
                 for result, name in zip(results, names, strict=True)
             ),
-            "<h2>What was asked differently</h2>",
-            _settings(results, names),
             "<h2>Shared figures</h2>",
             *shown,
+            "<h2>What was asked differently</h2>",
+            _settings(results, names),
+            "<h2>Assumptions of all</h2>",
+            *map(paragraph, _assumptions(results, names)),
             "<h2>Provenance of all</h2>",
             _provenance(results, names),
         )
@@ -98,7 +99,9 @@ def _ttft(results: Sequence[Result], names: Sequence[str]) -> Callable[[], Any]:
 
 
 def _limits(result: Result) -> list[str]:
-    return what_was_seen(result) if from_outside(result.summary) else what_limits(result)
+    if from_outside(result.summary):
+        return what_was_seen(result)
+    return limits_of(result)
 
 
 def _summary(results: Sequence[Result], names: Sequence[str]) -> Iterator[str]:
@@ -145,6 +148,14 @@ def _least(
     return f"{what} is that of {least} ({words(known[least])})"
 
 
+def _assumptions(results: Sequence[Result], names: Sequence[str]) -> list[str]:
+    """What the figures of each run rest on, said once where it is the same."""
+    of_each = [" ".join(assumption_sentences(result.summary)) for result in results]
+    if len(set(of_each)) == 1:
+        return of_each[:1]
+    return [f"{name}: {text}" for name, text in zip(names, of_each, strict=True)]
+
+
 def _caveats(results: Sequence[Result]) -> list[str]:
     told = [_CAVEAT]
     asked = [scenario_of(result) for result in results]
@@ -160,35 +171,7 @@ def _settings(results: Sequence[Result], names: Sequence[str]) -> str:
     """The fields of the scenarios that differ."""
     if len({scenario_hash(result) for result in results}) == 1:
         return "<p>Nothing: all runs have the same scenario and seed.</p>"
-    flat = [dict(_dotted(scenario_of(result))) for result in results]
-    keys = [key for key in dict.fromkeys(key for one in flat for key in one) if key != "name"]
-    differing = [key for key in keys if len({one.get(key, "—") for one in flat}) > 1]
-    rows = [
-        (escape(key), *(escape(_short(one.get(key, "—"))) for one in flat))
-        for key in differing[:_MOST_SETTINGS]
-    ]
-    if not rows:
-        return "<p>Nothing but their names.</p>"
-    heads = ("setting", *map(escape, names))
-    more = len(differing) - len(rows)
-    rest = f"<p class=soft>{more} more settings differ.</p>" if more else ""
-    return table("settings", heads, rows, "Settings that differ", named_rows=True) + rest
-
-
-def _dotted(value: Any, above: str = "") -> Iterator[tuple[str, str]]:
-    """Each leaf of plain data by its dotted key."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _dotted(inner, f"{above}.{key}" if above else str(key))
-    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
-        for index, inner in enumerate(value):
-            yield from _dotted(inner, f"{above}.{index}")
-    else:
-        yield above, "none" if value is None else str(value)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return settings_table([scenario_of(result) for result in results], names)
 
 
 def _provenance(results: Sequence[Result], names: Sequence[str]) -> str:
@@ -196,6 +179,4 @@ def _provenance(results: Sequence[Result], names: Sequence[str]) -> str:
     items = [dict(provenance_rows(result)) for result in results]
     keys = dict.fromkeys(key for one in items for key in one)
     rows = [(escape(key), *(escape(one.get(key, "—")) for one in items)) for key in keys]
-    return table(
-        "provenance", ("what", *map(escape, names)), rows, "Provenance of all", named_rows=True
-    )
+    return table("provenance", ("what", *map(escape, names)), rows, "Provenance of all")

@@ -50,7 +50,7 @@ def runs_table(results: Sequence[Result], names: Sequence[str]) -> str:
     rows += _tier_rows(results)
     kept = [row for row in rows if any(cell != "—" for cell in row[1:])]
     heads = ("", *(f'<a href="#run{i}">{escape(name)}</a>' for i, name in enumerate(names)))
-    return table("runs", heads, kept, "Runs side by side", named_rows=True)
+    return table("runs", heads, kept, "Runs side by side")
 
 
 def value(summary: dict[str, Any], path: Sequence[str], inside: bool = False) -> float | None:

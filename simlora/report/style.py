@@ -6,12 +6,11 @@ import io
 import re
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+if TYPE_CHECKING:  # its import takes long, and many want only the colours
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Paul Tol's "bright" scheme (technical note SRON/EPS/TN/09-002), with a darker grey.
 BLUE, CYAN, GREEN, YELLOW, RED, PURPLE, GREY = (
@@ -66,11 +65,15 @@ _STYLE: Any = {
 
 def styled() -> Any:
     """A context in which figures are made and drawn, to become part of a page."""
+    from matplotlib import rc_context
+
     return rc_context(_STYLE)
 
 
 def styled_alone() -> Any:
     """A context in which figures are made and drawn that stand for themselves: dark on white."""
+    from matplotlib import rc_context
+
     own = {_INK: "#1d2430", _FAINT: "#c9ced6"}
     style = {key: own.get(str(value), value) for key, value in _STYLE.items()}
     return rc_context(style | {"savefig.facecolor": "#ffffff"})
@@ -78,12 +81,17 @@ def styled_alone() -> Any:
 
 def new_figure(height_in: float = 3.0) -> Figure:
     """An empty figure as wide as the page's column."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     return Figure(figsize=(9.0, height_in), layout=ConstrainedLayoutEngine(w_pad=0.1))
 
 
 def to_svg(figure: Figure, salt: str, alt: str = "") -> str:
     """The figure as an SVG element for a page that sets `--ink` and `--line`; `salt` keeps the ids
     of several figures on one page apart, `alt` says what it shows to those who do not see it."""
+    from matplotlib import rc_context
+
     buffer = io.StringIO()
     with styled(), rc_context({"svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -100,6 +108,8 @@ def to_svg(figure: Figure, salt: str, alt: str = "") -> str:
 
 def save(figure: Figure, path: Path, kind: str, dpi: int) -> None:
     """Write a figure to a file, the same bytes for the same figure; within `styled_alone()`."""
+    from matplotlib import rc_context
+
     undated = {"Software": None} if kind == "png" else {"Date": None}
     with rc_context({"svg.hashsalt": path.stem}):
         figure.savefig(path, format=kind, dpi=dpi, metadata=undated)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from html import escape
 
+Row = Sequence[str]
+
 
 def unbroken(text: str) -> str:
     """Keep figures and their units on one line."""
@@ -17,24 +19,33 @@ def paragraph(text: str) -> str:
     return f"<p>{unbroken(escape(text))}</p>"
 
 
-def table(
-    kind: str,
-    heads: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    label: str,
-    *,
-    named_rows: bool = False,
+def table(kind: str, heads: Row, rows: Sequence[Row], label: str, *, named_by: int = 1) -> str:
+    """A table that can be scrolled with the keyboard; heads and cells are HTML already, `label` is
+    plain text for those who do not see it. The first `named_by` cells of a row are its heads."""
+    body = "".join(_row(cells, named_by) for cells in rows)
+    return _framed(kind, heads, f"<tbody>{body}</tbody>", label)
+
+
+def grouped_table(
+    kind: str, heads: Row, groups: Sequence[tuple[str, Sequence[Row]]], label: str
 ) -> str:
-    """A table; heads and cells are HTML already, `label` is plain text for those who do not see it.
-    `named_rows`: the first cell of a row is its head. It can be scrolled with the keyboard."""
+    """The same in groups of rows, each under a head of its own."""
+    bodies = (
+        f"<tbody><tr><th scope=rowgroup colspan={len(heads)}>{title}</th></tr>"
+        f"{''.join(_row(cells, 1) for cells in rows)}</tbody>"
+        for title, rows in groups
+    )
+    return _framed(kind, heads, "".join(bodies), label)
+
+
+def _framed(kind: str, heads: Row, bodies: str, label: str) -> str:
     head = "".join(f"<th scope=col>{name}</th>" for name in heads)
-    body = "".join(f"<tr>{_cells(cells, named_rows)}</tr>" for cells in rows)
     return (
         f'<div class=wide tabindex=0 role=region aria-label="{escape(label)}">'
-        f"<table class={kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<table class={kind}><thead><tr>{head}</tr></thead>{bodies}</table></div>"
     )
 
 
-def _cells(cells: Sequence[str], named: bool) -> str:
-    first = f"<th scope=row>{cells[0]}</th>" if named else f"<td>{cells[0]}</td>"
-    return first + "".join(f"<td>{cell}</td>" for cell in cells[1:])
+def _row(cells: Row, named_by: int) -> str:
+    heads = "".join(f"<th scope=row>{cell}</th>" for cell in cells[:named_by])
+    return f"<tr>{heads}{''.join(f'<td>{cell}</td>' for cell in cells[named_by:])}</tr>"

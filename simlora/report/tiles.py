@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -14,10 +15,15 @@ Tile = tuple[str, str, str]  # what it is, the figure, a note
 
 def tiles(summary: dict[str, Any]) -> str:
     """The tiles, as HTML."""
+    return tile_row(_tiles(summary))
+
+
+def tile_row(found: Sequence[Tile]) -> str:
+    """Tiles from plain text, as HTML."""
     inner = "".join(
         f"<div class=tile><small>{escape(label)}</small><b>{escape(value)}</b>"
         f"<small>{escape(note)}</small></div>"
-        for label, value, note in _tiles(summary)
+        for label, value, note in found
     )
     return f"<div class=tiles>{inner}</div>"
 

@@ -65,7 +65,7 @@ def _scatter(axes: Axes, outcomes: Sequence[Outcome], metric: str) -> None:
         ends += measured + predicted
     seconds = metric.endswith("_s") and not metric.endswith("per_s")
     unit = "s" if seconds else "tokens/s"
-    axes.set_title(f"{LABELS[metric].capitalize() if not seconds else LABELS[metric]} ({unit})")
+    axes.set_title(LABELS[metric] if seconds else LABELS[metric].capitalize())
     if not ends:
         axes.text(0.5, 0.5, "nothing to compare", ha="center", transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
@@ -81,7 +81,7 @@ def _scatter(axes: Axes, outcomes: Sequence[Outcome], metric: str) -> None:
         linewidth=0,
         label="± 10 %",
     )
-    axes.set(xscale="log", yscale="log", xlabel="measured", ylabel="predicted")
+    axes.set(xscale="log", yscale="log", xlabel=f"measured, {unit}", ylabel=f"predicted, {unit}")
     axes.set(xlim=line, ylim=line)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))

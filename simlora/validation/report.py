@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from simlora.errors import UserError
 from simlora.report.page import page
-from simlora.report.style import to_svg
-from simlora.report.words import share
+from simlora.report.plot import Plot, embedded
+from simlora.report.table import grouped_table, paragraph, table, unbroken
+from simlora.report.timing_words import error_words
+from simlora.report.words import counted, duration, share
+from simlora.timing.select import find_profile
 from simlora.validation.fidelity import Bar, bars, percent, signed_percent, timing_notes
 from simlora.validation.figures import save_png, scatter_figure
 from simlora.validation.metrics import LABELS
+from simlora.validation.rows import REGIMES
 from simlora.validation.runner import Outcome
 
 if TYPE_CHECKING:
@@ -100,47 +104,78 @@ def predictions_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 
 
 def _page(outcomes: Sequence[Outcome], figures: dict[str, Any]) -> str:
-    title = f"simlora: fidelity on {escape(Path(figures['source']).name)}"
-    starts, slots = figures["infeasible"], figures["slot_choices"]
+    title = f"Fidelity on {escape(Path(figures['source']).name)}"
+    took = duration(figures["simulation"]["wall_s"])
+    plot = Plot("Predicted and measured", _CAPTION, lambda: scatter_figure(outcomes))
+    found = bars(outcomes)
     body = "\n".join(
         (
             f"<h1>{title}</h1>",
-            (
-                f"<p class=soft>{figures['runs']} runs, predicted in "
-                f"{figures['simulation']['wall_s']:.0f} s.</p>"
-            ),
-            '<div class="tiles">' + "".join(map(_tile, bars(outcomes))) + "</div>",
-            f"<p>{escape(_METHOD)}</p>",
-            _notes(figures),
-            "<h2>Predicted and measured</h2>",
-            (
-                f"<figure><div class=wide>{to_svg(scatter_figure(outcomes), 'fidelity')}</div>"
-                f"<figcaption>{escape(_CAPTION)}</figcaption></figure>"
-            ),
+            f"<p class=soft>{counted(figures['runs'], 'run')}, predicted in {took}.</p>",
+            "<h2>Summary</h2>",
+            f"<p class=opening>{unbroken(escape(_opening(found)))}</p>",
+            f'<div class="tiles">{"".join(map(_tile, found))}</div>',
+            "<h2>What limits these predictions</h2>",
+            *map(paragraph, _limits(figures)),
+            "<h2>Figures</h2>",
+            embedded(plot, "fidelity"),
             "<h2>Errors by metric and regime</h2>",
-            _table(figures["errors"]),
+            _errors(figures["errors"]),
             f"<p class=soft>{escape(_TERMS)}</p>",
             "<h2>Starts and slots</h2>",
-            (
-                f"<p>Of {starts['failed']} servers that refused to start, {starts['caught']} were "
-                f"predicted to; of {starts['started']} that started, {starts['false_alarms']} were "
-                f"predicted not to. Of {slots['workloads']} workloads measured with several slot "
-                f"counts, the predicted best count is as good as the measured best one (or loses "
-                f"3 % of its throughput at most) in {slots['good']}; the mean loss is "
-                f"{share(slots['mean_loss'])}.</p>"
-            ),
+            paragraph(_starts(figures)),
+            "<h2>Assumptions</h2>",
+            paragraph(_METHOD),
             "<h2>Provenance</h2>",
-            f"<pre>{escape(_provenance(figures))}</pre>",
+            _provenance(figures),
         )
     )
-    return page(title, body)
+    return page(f"simlora: {title}", body)
 
 
-def _notes(figures: dict[str, Any]) -> str:
+def _opening(found: Sequence[Bar]) -> str:
+    """How many of the figures keep what is asked of them, and which do not."""
+    measured = [bar for bar in found if bar.met is not None]
+    missed = [bar.name for bar in measured if not bar.met]
+    if not measured:
+        return "Nothing was measured that a prediction could be held against."
+    told = (
+        f"Predictions keep {len(measured) - len(missed)} of {len(measured)} bounds on their error"
+    )
+    return (
+        f"{told}; {', '.join(missed)} {'is' if len(missed) == 1 else 'are'} beyond."
+        if (missed)
+        else f"{told}."
+    )
+
+
+def _limits(figures: dict[str, Any]) -> list[str]:
+    """Where runs leave what was measured for their profile, and where errors are largest."""
     notes = timing_notes(figures)
     if not notes:
         notes = ["No run goes beyond the range of its profile, and no profile is scaled"]
-    return f"<p>{escape(' '.join(f'{note}.' for note in notes))}</p>"
+    told = [" ".join(f"{note}." for note in notes)]
+    regimes = [line for line in figures["errors"] if line["runs"] in REGIMES]
+    if regimes:
+        worst = max(regimes, key=lambda line: line["median_error"])
+        told.append(
+            f"The largest median error by metric and regime is that of {LABELS[worst['metric']]} "
+            f"in {worst['runs'].replace('_', ' ')} runs: {percent(worst['median_error'])}, of "
+            f"{counted(worst['count'], 'run')}."
+        )
+    return told
+
+
+def _starts(figures: dict[str, Any]) -> str:
+    starts, slots = figures["infeasible"], figures["slot_choices"]
+    return (
+        f"Of {starts['failed']} servers that refused to start, {starts['caught']} were "
+        f"predicted to; of {starts['started']} that started, {starts['false_alarms']} were "
+        f"predicted not to. Of {counted(slots['workloads'], 'workload')} measured with several "
+        f"slot counts, the predicted best count is as good as the measured best one (or loses "
+        f"3 % of its throughput at most) in {slots['good']}; the mean loss is "
+        f"{share(slots['mean_loss'])}."
+    )
 
 
 def _tile(bar: Bar) -> str:
@@ -148,35 +183,47 @@ def _tile(bar: Bar) -> str:
     verdict = {True: "met", False: "missed", None: "not measured"}[bar.met]
     css = "" if bar.met is None else f' class="{verdict}"'
     return (
-        f"<div class=tile>{escape(bar.name)}<b>{share(bar.value)}</b>"
+        f"<div class=tile><small>{escape(bar.name)}</small><b>{share(bar.value)}</b>"
         f"<small>asked: {asked}, <span{css}>{verdict}</span></small></div>"
     )
 
 
-def _table(lines: list[dict[str, Any]]) -> str:
-    heads = ("metric", "runs", "n", "median error", "mean error", "bias", "mean SMAPE")
-    rows = [
-        (
-            LABELS[line["metric"]] if line["metric"] != above else "",
-            line["runs"].replace("_", " "),
-            str(line["count"]),
-            percent(line["median_error"]),
-            percent(line["mean_error"]),
-            signed_percent(line["bias"]),
-            percent(line["smape"]),
+def _errors(lines: list[dict[str, Any]]) -> str:
+    """A group of rows for each metric, a row for each selection of runs."""
+    heads = ("runs", "n", "median error", "mean error", "bias", "mean SMAPE")
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for line in lines:
+        groups.setdefault(escape(LABELS[line["metric"]]), []).append(
+            (
+                escape(line["runs"].replace("_", " ")),
+                str(line["count"]),
+                percent(line["median_error"]),
+                percent(line["mean_error"]),
+                signed_percent(line["bias"]),
+                percent(line["smape"]),
+            )
         )
-        for line, above in zip(lines, ("", *(line["metric"] for line in lines)), strict=False)
-    ]
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f'<div class="wide"><table class=promises><tr>{head}</tr>{body}</table></div>'
+    return grouped_table("errors", heads, list(groups.items()), "Errors by metric and regime")
 
 
 def _provenance(figures: dict[str, Any]) -> str:
-    kept = {
-        name: figures[name]
-        for name in ("source", "profiles", "scaled_from", "client_cap", "simulation")
-    }
-    return json.dumps(kept, indent=2)
+    """What made the predictions, and what each profile says of its own error."""
+    simulation = figures["simulation"]
+    rows = [
+        ("simlora", simulation["version"]),
+        ("measurements", figures["source"]),
+        ("seed", str(simulation["seed"])),
+        ("requests that a client keeps waiting", f"{figures['client_cap']:,} at most"),
+    ]
+    for model, name in figures["profiles"].items():
+        profile = find_profile(name)
+        if profile is None:
+            rows.append((f"profile for {model}", name))
+            continue
+        rows += [
+            (f"profile for {model}", f"{profile.name} of {profile.provenance.date}"),
+            (f"its source, {model}", profile.provenance.source),
+            (f"its error, {model}", error_words(profile.error)),
+        ]
+    cells = [tuple(map(escape, row)) for row in rows]
+    return table("provenance", ("what", "of these predictions"), cells, "Provenance")

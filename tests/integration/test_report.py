@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,9 +11,15 @@ from simlora.cli.main import cli
 from simlora.results.result import load_result
 from simlora.scenario.loading import load_scenario
 from simlora.sim import simulate
+from tests.unit.report.reading import (
+    Page,
+    check_can_be_read_unseen,
+    check_order,
+    check_stands_alone,
+    page_at,
+)
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
-MOST_BYTES = 3_000_000
 ORDER = (
     "Summary",
     "What limits this fleet",
@@ -26,33 +29,6 @@ ORDER = (
     "Assumptions",
     "Provenance",
 )
-
-
-class Page(HTMLParser):
-    """What matters of a page: its heads in order, and the attributes of elements."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.heads: list[tuple[int, str]] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self._open = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if re.fullmatch(r"h[1-6]", tag):
-            self.heads.append((int(tag[1]), ""))
-            self._open = True
-
-    def handle_endtag(self, tag: str) -> None:
-        self._open = self._open and not re.fullmatch(r"h[1-6]", tag)
-
-    def handle_data(self, data: str) -> None:
-        if self._open:
-            self.heads[-1] = (self.heads[-1][0], self.heads[-1][1] + data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +53,7 @@ def page_of(*arguments: object) -> tuple[Path, Page]:
     outcome = report(*arguments)
     assert outcome.exit_code == 0, outcome.output
     path = Path(outcome.output.splitlines()[0])
-    return path, Page(path.read_text(encoding="utf-8"))
+    return path, page_at(path)
 
 
 @pytest.fixture(scope="module")
@@ -97,24 +73,30 @@ def pages(
 def test_a_page_needs_nothing_from_the_net_and_is_small(
     pages: dict[str, tuple[Path, Page]], name: str
 ) -> None:
-    path, page = pages[name]
-    assert path.stat().st_size < MOST_BYTES
-    text = path.read_text(encoding="utf-8")
-    assert "http:" not in text and "https:" not in text
-    assert "@import" not in text and "url(http" not in text
-    assert not {"script", "link", "iframe", "base"} & {tag for tag, _ in page.elements}
-    for _, attrs in page.elements:
-        for key in ("src", "href"):
-            assert (attrs.get(key) or "#").startswith(("#", "data:"))
+    check_stands_alone(pages[name][0])
 
 
 @pytest.mark.parametrize("name", ["one", "many"])
 def test_sections_come_in_the_order_in_which_they_are_read(
     pages: dict[str, tuple[Path, Page]], name: str
 ) -> None:
-    sections = [title for level, title in pages[name][1].heads if level == 2]
-    assert [title for title in sections if title in ORDER] == list(ORDER)
-    assert sections[0] == "Summary" and sections[-1] == "Provenance"
+    check_order(pages[name][1], *ORDER)
+
+
+def test_a_page_on_two_runs_has_the_same_order_before_it_tells_each(
+    pages: dict[str, tuple[Path, Page]],
+) -> None:
+    sections = pages["both"][1].sections
+    assert sections == [
+        "Summary",
+        "What limits them",
+        "Shared figures",
+        "What was asked differently",
+        "Assumptions of all",
+        "Provenance of all",
+        "quickstart (one)",
+        "quickstart (two)",
+    ]
 
 
 @pytest.mark.parametrize("name", ["one", "many", "both"])
@@ -122,17 +104,8 @@ def test_heads_figures_and_tables_can_be_read_without_seeing_them(
     pages: dict[str, tuple[Path, Page]], name: str
 ) -> None:
     _, page = pages[name]
-    levels = [level for level, _ in page.heads]
-    assert levels[0] == 1 and levels.count(1) == 1
-    assert all(later <= level + 1 for level, later in pairwise(levels))
-    figures = page.all("svg")
-    assert len(figures) == len(page.all("figcaption")) > 5
-    for attrs in figures:
-        assert attrs["role"] == "img"
-        assert len(attrs["aria-label"] or "") > 40
-    assert all(attrs.get("scope") in ("col", "row") for attrs in page.all("th"))
-    assert page.all("html")[0]["lang"] == "en"
-    assert len(page.all("main")) == 1
+    check_can_be_read_unseen(page)
+    assert len(page.all("svg")) > 5
 
 
 def test_a_page_names_all_that_its_figures_rest_on(runs: dict[str, Path]) -> None:
@@ -153,7 +126,7 @@ def test_two_runs_stand_side_by_side_before_each_is_told(
     path, page = pages["both"]
     assert page.heads[0] == (1, "2 runs side by side")
     text = path.read_text(encoding="utf-8")
-    assert "<th scope=row>fleet.0.replicas</th><td>1</td><td>2</td>" in text
+    assert "<th scope=row>fleet.<wbr>0.<wbr>replicas</th><td>1</td><td>2</td>" in text
     assert "<th scope=row>GPUs</th><td>1</td><td>2<br><small>+100 %</small></td>" in text
     shown = [title for _, title in page.heads]
     assert shown.index("Latency by run") < shown.index("quickstart (one)")

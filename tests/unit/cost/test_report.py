@@ -27,7 +27,7 @@ def asked() -> Result:
 def test_the_section_holds_the_bill_the_tiers_and_two_figures(asked: Result) -> None:
     html = cost_section(asked, "salt")
     assert html.startswith("<h2>What it costs</h2>")
-    assert "<td>standard</td><td>4</td>" in html and "<td>$200.00</td>" in html
+    assert "<th scope=row>standard</th><td>4</td>" in html and "<td>$200.00</td>" in html
     assert html.count("<svg") == 2
     assert "few-shot prompting" not in html  # nobody has given figures for it
     assert ">shared LoRA<" in html and ">price<" in html

@@ -53,7 +53,7 @@ def test_the_terminal_and_the_page_show_it(tmp_path: Path) -> None:
     assert "rate limit" in text
     html = write_report(result).read_text()
     assert "<h2>Turned away or failed</h2>" in html
-    assert "<tr><td>free</td><td>1</td><td>2</td><td>0</td><td>100 %</td></tr>" in html
+    assert "<tr><th scope=row>free</th><td>1</td><td>2</td><td>0</td><td>100 %</td></tr>" in html
 
 
 def test_nothing_is_shown_where_nothing_was_lost_or_is_known(tmp_path: Path) -> None:
