@@ -20,6 +20,7 @@ _HOME: Mapping[str, str] = {
     "cost": "money_tasks",
     "plan": "money_tasks",
     "read_trace": "trace_figures",
+    "judge_upload": "fidelity_tasks",
 }
 
 

@@ -1,0 +1,166 @@
+"""Two results, figure by figure: a prediction beside a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from simlora.dashboard.charts import PERCENT, axis, coloured, panel
+from simlora.dashboard.fidelity_words import grade, graded
+from simlora.dashboard.run_files import run_directories, told, uploaded_result
+from simlora.dashboard.verdict import escaped
+from simlora.errors import UserError
+from simlora.results.result import Result, load_result
+from simlora.validation.compare import Comparison, compare_results
+
+_HEADLINES = (
+    "throughput.requests_per_s",
+    "throughput.output_tokens_per_s",
+    "latency.ttft_s.p50",
+    "latency.ttft_s.p99",
+    "latency.tpot_s.p50",
+    "latency.tpot_s.p99",
+    "latency.e2e_s.p50",
+    "latency.e2e_s.p99",
+    "adapters.hit_ratio",
+    "batch.mean_running",
+)
+
+
+def show() -> None:
+    """Draw the section."""
+    sources = ["result directories in ./runs", "uploaded summary.json files"]
+    source = st.radio("Compare", sources, horizontal=True, key="fidelity_source")
+    try:
+        pair = _chosen() if source == sources[0] else _uploaded()
+        if pair is None:
+            return
+        found = compare_results(*pair)
+    except UserError as error:
+        st.error(str(error))
+        return
+    _draw(found, pair)
+
+
+def _chosen() -> tuple[Result, Result] | None:
+    directories = run_directories()
+    if len(directories) < 2:
+        st.info(
+            "There are fewer than two result directories in ./runs. Write them with "
+            "`simlora run SCENARIO --out runs/predicted` and `simlora live SCENARIO --out "
+            "runs/measured`, or upload two summary.json files."
+        )
+        return None
+    left, right = st.columns(2, gap="medium")
+    predicted = left.selectbox(
+        "Predicted", directories, format_func=told, key="predicted", help="What `run` wrote."
+    )
+    measured = right.selectbox(
+        "Measured",
+        directories,
+        index=1,
+        format_func=told,
+        key="measured",
+        help="What `live` wrote, or another run.",
+    )
+    return load_result(predicted), load_result(measured)
+
+
+def _uploaded() -> tuple[Result, Result] | None:
+    left, right = st.columns(2, gap="medium")
+    predicted = left.file_uploader("Predicted (summary.json)", ["json"], key="predicted_file")
+    measured = right.file_uploader("Measured (summary.json)", ["json"], key="measured_file")
+    if predicted is None or measured is None:
+        st.info("Upload the summary.json of both result directories.")
+        return None
+    return (
+        uploaded_result(predicted.name, predicted.getvalue()),
+        uploaded_result(measured.name, measured.getvalue()),
+    )
+
+
+def _draw(found: Sequence[Comparison], pair: tuple[Result, Result]) -> None:
+    names = [str(result.summary.get("name")) for result in pair]
+    if names[0] != names[1]:
+        st.warning(
+            escaped(
+                f"These are runs of two scenarios, {names[0]} and {names[1]}: what differs is "
+                "not only the prediction."
+            )
+        )
+    known = {line.metric: line for line in found}
+    rows = [
+        {
+            "metric": name,
+            "error": known[name].error,
+            "told": f"{100 * (known[name].error or 0.0):+.1f} %".replace("-", "−"),
+            "predicted": _figure(known[name].predicted),
+            "measured": _figure(known[name].measured),
+            "grade": grade(known[name].error or 0.0),
+        }
+        for name in _HEADLINES
+        if name in known and known[name].error is not None
+    ]
+    if rows:
+        table = pd.DataFrame(rows)
+        grades, colours = graded(table["grade"])
+        chart = (
+            alt.Chart(table)
+            .mark_bar()
+            .encode(
+                x=alt.X("error:Q", axis=axis("relative error", PERCENT, tickCount=5)),
+                y=alt.Y("metric:N", sort=None, axis=axis(None, labelLimit=190)),
+                color=coloured("grade", grades, colours),
+                tooltip=[
+                    "metric:N",
+                    alt.Tooltip("told:N", title="error"),
+                    "predicted:N",
+                    "measured:N",
+                ],
+            )
+        )
+        panel(
+            "Error of the prediction",
+            "(predicted - measured) / measured, figure by figure of summary.json. Times are "
+            "seconds.",
+            chart,
+            10 + 24 * len(rows),
+            grades,
+        )
+    with st.expander("Every figure of the two summaries"):
+        _figures(found)
+
+
+def _figures(found: Sequence[Comparison]) -> None:
+    st.dataframe(
+        pd.DataFrame(
+            [
+                {
+                    "figure": line.metric,
+                    "predicted": line.predicted,
+                    "measured": line.measured,
+                    "error": None if line.error is None else 100 * line.error,
+                }
+                for line in found
+            ]
+        ),
+        hide_index=True,
+        width="stretch",
+        column_config={
+            "figure": st.column_config.TextColumn(
+                help="Its place in summary.json, unit included: times are seconds, sizes bytes."
+            ),
+            "predicted": st.column_config.NumberColumn(format="%.4g", help="In its own unit."),
+            "measured": st.column_config.NumberColumn(format="%.4g", help="In its own unit."),
+            "error": st.column_config.NumberColumn(
+                "error (%)", format="%+.1f", help="(predicted - measured) / measured, percent."
+            ),
+        },
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "—" if value is None else f"{value:,.4g}"
