@@ -1,7 +1,17 @@
-"""The what-if dashboard: `streamlit run app.py`."""
+"""The what-if dashboard: `streamlit run app.py`.
+
+Streamlit imports this file once, for its server, and runs it anew at every step of a session.
+"""
 
 from pathlib import Path
 
-from simlora.dashboard.frame import main
+from streamlit import App, runtime
 
-main(Path(__file__).parent)
+if runtime.exists():
+    from simlora.dashboard.frame import main
+
+    main(Path(__file__).parent)
+else:
+    from simlora.dashboard.server import ready
+
+    app = App(__file__, lifespan=ready)

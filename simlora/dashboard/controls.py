@@ -7,6 +7,8 @@ from typing import Any
 
 import streamlit as st
 
+from simlora.dashboard.trace_controls import trace_controls
+from simlora.dashboard.trace_load import Replay, TraceLoad
 from simlora.scenario.catalog import gpu_names
 from simlora.scenario.schema import Scenario, TenantGroup, Zipf
 from simlora.scenario.traffic import DEFAULT_DURATION_S
@@ -129,18 +131,25 @@ class Controls:
         return f"{key}@{self._generation}"
 
 
-def scenario_controls(controls: Controls) -> None:
-    """All controls, in the order in which one thinks of them."""
+def scenario_controls(controls: Controls, trace: TraceLoad | None) -> Replay | None:
+    """All controls, in the order in which one thinks of them; those of the load are how the trace
+    is replayed, where one is the load."""
+    how = None
     with st.expander("Load", expanded=True):
-        _load(controls)
+        if trace is None:
+            _load(controls)
+        else:
+            how = trace_controls(controls, trace)
+        _seed(controls)
     with st.expander("Fleet", expanded=True):
         _fleet(controls)
     with st.expander("Adapters", expanded=True):
         _adapters(controls)
     with st.expander("Tenants"):
-        _tenants(controls)
+        _tenants(controls, trace)
     with st.expander("Tiers and fairness"):
         _tiers(controls)
+    return how
 
 
 def _load(controls: Controls) -> None:
@@ -171,6 +180,9 @@ def _load(controls: Controls) -> None:
         60.0,
         help="Simulated seconds during which requests arrive. Longer runs tell a p99 more surely.",
     )
+
+
+def _seed(controls: Controls) -> None:
     controls.whole(
         "Seed",
         "seed",
@@ -245,24 +257,28 @@ def _adapters(controls: Controls) -> None:
     )
 
 
-def _tenants(controls: Controls) -> None:
+def _tenants(controls: Controls, trace: TraceLoad | None) -> None:
     groups = controls.base.tenants
     for index, group in enumerate(groups[:_MOST_SHOWN]):
-        _tenant_group(controls, index, group)
+        _tenant_group(controls, index, group, trace)
     if len(groups) > _MOST_SHOWN:
         st.caption(f"{len(groups) - _MOST_SHOWN} more groups are as in the scenario.")
 
 
-def _tenant_group(controls: Controls, index: int, group: TenantGroup) -> None:
+def _tenant_group(
+    controls: Controls, index: int, group: TenantGroup, trace: TraceLoad | None
+) -> None:
+    has = f"Each has {group.adapters} adapter(s) of rank {group.adapter.rank}; tier {group.tier}."
+    if trace is not None:
+        has = "The tenants of the trace are divided among the groups in proportion to this."
     controls.whole(
         f"Tenants in {group.name}",
         f"tenants.{index}.count",
         group.count,
         20_000,
-        help=f"Each has {group.adapters} adapter(s) of rank {group.adapter.rank}; tier "
-        f"{group.tier}.",
+        help=has,
     )
-    if group.rate_rps_each is not None:
+    if group.rate_rps_each is not None and trace is None:
         controls.number(
             f"Requests/s of each in {group.name}",
             f"tenants.{index}.rate_rps_each",

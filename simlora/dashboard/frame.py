@@ -3,14 +3,13 @@ computed."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 
 import streamlit as st
 
-from simlora.dashboard import jobs
+from simlora.dashboard import jobs, state
 from simlora.dashboard.pages import PAGES
+from simlora.dashboard.sidebar import link_sidebar, scenario_sidebar
 from simlora.errors import UserError
 
 # Figures that fit into a card on a phone, and a page that does not begin halfway down.
@@ -22,16 +21,14 @@ _STYLE = """<style>
 
 def main(home: Path) -> None:
     """Draw the page that is asked for. `home` is the directory with the folder `scenarios`."""
-    _make_ready()
-    # Only now: the first worker starts while these are imported.
-    from simlora.dashboard import state
-    from simlora.dashboard.sidebar import scenario_sidebar
-
     st.set_page_config("simlora", "📊", "wide")
     st.set_option("client.showErrorDetails", "none")  # a traceback is for the log
     st.set_option("client.toolbarMode", "minimal")
     st.html(_STYLE)
+    first = "base" not in st.session_state
     state.open_session()
+    if first:
+        state.change(state.base().with_overrides({}))
     page = st.navigation(
         [
             st.Page(
@@ -45,18 +42,15 @@ def main(home: Path) -> None:
         ],
         position="top",
     )
-    scenario_sidebar(home)
+    if not first:
+        scenario_sidebar(home)
     progress = st.container()
     try:
         page.run()
     except UserError as error:
         st.error(str(error))
+    if first:  # nothing is changed yet, so the page need not wait for the many controls
+        scenario_sidebar(home)
+    link_sidebar()
     with progress:
         jobs.watch()
-
-
-@st.cache_resource(show_spinner=False)
-def _make_ready() -> None:
-    """Once a server: start the first worker, and import what figures need while it computes."""
-    jobs.workers()
-    Thread(target=import_module, args=[f"{__package__}.run_charts"], daemon=True).start()

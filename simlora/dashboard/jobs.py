@@ -86,6 +86,19 @@ def begin(
     _look(own.job)
 
 
+def ahead(task: str, *arguments: Any) -> None:
+    """Compute a task before any session asks for it, and remember its result; returns when that is
+    there. Raises UserError if the task fails."""
+    worker = workers().lease()
+    if worker is None:
+        return
+    worker.start(task, arguments, {})
+    message = None
+    while message is None or message[0] == "progress":
+        message = worker.poll(POLL_S)
+    workers().keep(_key(task, arguments, {}), outcome(workers(), worker, message))
+
+
 def cancel() -> None:
     """End the session's job, if there is one; earlier results stay."""
     own = desk()

@@ -20,8 +20,11 @@ _FILES = ("empirical", "trace")
 
 
 def expected_requests(scenario: Scenario) -> float:
-    """How many requests synthetic traffic will make, on average."""
+    """How many requests synthetic traffic will make, on average; of a trace, how many are replayed
+    at most."""
     workload = scenario.workload
+    if workload.trace is not None:
+        return float(workload.max_requests or "inf")
     rate_rps = workload.rate_rps
     if rate_rps is None:
         rate_rps = sum((group.rate_rps_each or 0.0) * group.count for group in scenario.tenants)
@@ -50,8 +53,11 @@ def check_size(scenario: Scenario, runs: int = 1) -> None:
     adapters = sum(group.count * group.adapters for group in scenario.tenants)
     replicas = sum(pool.replicas for pool in scenario.fleet)
     of_runs = f" in {runs} runs" if runs > 1 else ""
+    less = "shorten the time or lower the rate"
+    if scenario.workload.trace is not None:
+        less = "replay fewer requests of the trace"
     for amount, most, what, remedy in (
-        (requests, MOST_REQUESTS, f"requests{of_runs}", "shorten the time or lower the rate"),
+        (requests, MOST_REQUESTS, f"requests{of_runs}", less),
         (tenants, MOST_TENANTS, "tenants", "lower tenants.*.count"),
         (adapters, MOST_ADAPTERS, "adapters", "lower tenants.*.adapters"),
         (replicas, MOST_REPLICAS, "replicas", "lower fleet.*.replicas"),

@@ -11,6 +11,7 @@ from simlora.dashboard.limits import check_size
 from simlora.dashboard.plan_figures import PlanFigures, plan_figures
 from simlora.dashboard.run_tasks import simulated
 from simlora.dashboard.tasks import Progress
+from simlora.dashboard.trace_replay import placed
 from simlora.scenario.schema import Scenario
 
 
@@ -26,6 +27,7 @@ def cost(
     if isinstance(source, Path):
         return cost_figures(source, changes, tenant, lambda *_: None)
     check_size(source)
+    source = placed(scratch, source)
     return cost_figures(source, changes, tenant, simulated(source, progress))
 
 
@@ -39,6 +41,7 @@ def plan(
 ) -> PlanFigures:
     """Search for the cheapest fleet; `likely` is about how many fleets are tried, for the bar."""
     check_size(scenario)
+    scenario = placed(scratch, scenario)
     tried = 0
 
     def tell(line: str) -> None:

@@ -42,7 +42,13 @@ def show() -> None:
         disabled=problem is not None,
     ):
         jobs.begin(
-            KIND, "Reckoning", "cost", *asked, of=asked, remember=not isinstance(source, Path)
+            KIND,
+            "Reckoning",
+            "cost",
+            *asked,
+            of=asked,
+            files={} if isinstance(source, Path) else state.files(),
+            remember=not isinstance(source, Path),
         )
     found = jobs.shown(
         KIND,
@@ -66,6 +72,7 @@ def _controls() -> tuple[Any, dict[str, Any], str | None]:
         [_SIDEBAR, *directories],
         format_func=lambda place: told(place) if isinstance(place, Path) else str(place),
         key="cost_source",
+        bind="query-params",
         help="The scenario is simulated first; a result directory in ./runs is read.",
     )
     source = chosen if isinstance(chosen, Path) else state.scenario()
@@ -74,6 +81,7 @@ def _controls() -> tuple[Any, dict[str, Any], str | None]:
         "Divide the bill by",
         METHODS,
         key="cost_method",
+        bind="query-params",
         help="gpu_seconds: the time of batches. compute_units: the operations of a tenant's "
         "tokens. tokens: prompt and output alike. residency: bytes in GPU memory over time.",
     )
@@ -82,7 +90,8 @@ def _controls() -> tuple[Any, dict[str, Any], str | None]:
         list(_IDLE),
         index=list(_IDLE).index(cost.idle),
         format_func=lambda name: _IDLE[name],
-        key="cost_idle",
+        key=state.keyed("cost_idle", cost.idle),
+        bind="query-params",
         help="What GPUs cost while they compute nothing.",
     )
     names = [
@@ -93,7 +102,8 @@ def _controls() -> tuple[Any, dict[str, Any], str | None]:
     tenant = four.selectbox(
         "Dedicate an instance to",
         [_NOBODY, *names] if source is state.scenario() else [_NOBODY],
-        key=f"cost_tenant@{state.generation()}",
+        key="cost_tenant",
+        bind="query-params",
         help="Whether an instance of its own would pay for this tenant. Of a group the first 20 "
         "can be chosen.",
     )

@@ -29,7 +29,7 @@ def show() -> None:
     scenario, problem = state.scenario(), None
     try:
         scenario = scenario.with_overrides(changes)
-        check_size(scenario, _REPLICATIONS + 1)
+        check_size(scenario, 1 if state.replayed() else _REPLICATIONS + 1)
     except UserError as error:
         problem = str(error)
         st.warning(problem)
@@ -40,7 +40,7 @@ def show() -> None:
         icon=":material/search:",
         disabled=problem is not None,
     ):
-        jobs.begin(KIND, "Searching", "plan", *asked, _MOST_SEARCHED, of=asked)
+        jobs.begin(KIND, "Searching", "plan", *asked, _MOST_SEARCHED, of=asked, files=state.files())
     found: PlanFigures | None = jobs.shown(
         KIND,
         asked,
@@ -57,12 +57,15 @@ def show() -> None:
 def _controls() -> tuple[dict[str, Any], float | None, bool]:
     scenario = state.scenario()
     known = gpu_names(scenario.catalog)
+    first = [name for name in scenario.plan.gpus or _FIRST if name in known]
+    most_replicas = min(scenario.plan.max_replicas, 6)
     one, two, three = st.columns([4, 2, 2], gap="medium")
     gpus = one.multiselect(
         "GPUs to choose from",
         known,
-        [name for name in scenario.plan.gpus or _FIRST if name in known],
-        key=f"plan_gpus@{state.generation()}",
+        first,
+        key=state.keyed("plan_gpus", first),
+        bind="query-params",
         max_selections=5,
         help="Replicas of one kind each; with their prices in the catalog or the scenario.",
     )
@@ -70,8 +73,9 @@ def _controls() -> tuple[dict[str, Any], float | None, bool]:
         "At most replicas",
         1,
         32,
-        min(scenario.plan.max_replicas, 6),
-        key=f"plan_replicas@{state.generation()}",
+        most_replicas,
+        key=state.keyed("plan_replicas", most_replicas),
+        bind="query-params",
         help="Of a fleet.",
     )
     budget = three.number_input(
@@ -82,12 +86,14 @@ def _controls() -> tuple[dict[str, Any], float | None, bool]:
         500.0,
         format="%.6g",
         key="plan_budget",
+        bind="query-params",
         help="Above it, the best that the money reaches is told too. 0: no bound.",
     )
     headroom = st.toggle(
         "Also find the load that it holds",
         False,
         key="plan_headroom",
+        bind="query-params",
         help="Load the fleet more and more until a promise breaks. Takes longer.",
     )
     changes = {

@@ -80,6 +80,7 @@ def _controls() -> tuple[Field, tuple[str, ...], int]:
         "Compare",
         list(FIELDS),
         key="policy_field",
+        bind="query-params",
         help="The field of the scenario whose values are compared; all others stay as they are.",
     )
     chosen = FIELDS[field]
@@ -88,16 +89,21 @@ def _controls() -> tuple[Field, tuple[str, ...], int]:
         chosen.values,
         chosen.first,
         key=f"policies_{chosen.key}",
+        bind="query-params",
         max_selections=6,
         help="The first is the baseline. belady knows the traffic ahead: no eviction policy can "
         "beat it by much.",
     )
+    if state.replayed():
+        right.caption("A trace is the same in every replication, so each policy is run once.")
+        return chosen, tuple(names), 1
     replications = right.number_input(
         "Replications",
         1,
         MOST_REPLICATIONS,
         3,
-        key="replications",
+        key="policy_replications",
+        bind="query-params",
         help="Runs of each policy, on as many seeds. One tells no difference; more make the "
         "intervals narrower.",
     )
@@ -115,4 +121,5 @@ def _compare(field: Field, names: tuple[str, ...], replications: int) -> None:
         names,
         replications,
         of=(scenario, field, names, replications),
+        files=state.files(),
     )

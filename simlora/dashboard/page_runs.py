@@ -39,7 +39,8 @@ def show() -> None:
         directories,
         first,
         format_func=told,
-        key=f"runs_chosen_{kept}",
+        key=state.keyed("runs_chosen", kept),
+        bind="query-params",
         max_selections=_MOST_SHOWN,
         help=f"Up to {_MOST_SHOWN} result directories, the newest first.",
     )
@@ -76,7 +77,15 @@ def _keep() -> None:
 
 def _keep_run(name: str) -> None:
     out = RUNS / name
-    jobs.begin(KEEP, f"Writing {out}", "keep_run", state.scenario(), out, remember=False)
+    jobs.begin(
+        KEEP,
+        f"Writing {out}",
+        "keep_run",
+        state.scenario(),
+        out,
+        files=state.files(),
+        remember=False,
+    )
 
 
 def _figures(chosen: list[Path]) -> dict[str, RunFigures] | None:

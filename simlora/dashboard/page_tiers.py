@@ -103,7 +103,9 @@ def noisy(scenario: Scenario, asked: Asked) -> Scenario:
 
 
 def _independent(scenario: Scenario) -> Scenario:
-    """Bursts lie on Poisson arrivals, so that both cases have those."""
+    """Bursts lie on Poisson arrivals, so that both cases have those; a trace has its own."""
+    if scenario.workload.trace is not None:
+        return scenario
     if isinstance(scenario.workload.arrivals, str) and scenario.workload.arrivals == "poisson":
         return scenario
     return scenario.with_overrides({"workload.arrivals": "poisson"})
@@ -120,39 +122,51 @@ def _controls() -> Asked:
         for group in scenario.tenants
         for number in range(min(group.count, 40))
     ]
-    own = scenario.workload.arrivals
-    loud = own.bursts[0].tenant if isinstance(own, BurstArrivals) else names[-1]
-    one, two, three, four = st.columns(4, gap="medium")
+    own, replayed = scenario.workload.arrivals, state.replayed()
+    loud = own.bursts[0].tenant if isinstance(own, BurstArrivals) else None
+    if replayed:
+        loud = state.names()[0]  # the busiest
+    one, two, *rest = st.columns(2 if replayed else 4, gap="medium")
     tenant = one.selectbox(
         "Tenant",
         names,
         index=names.index(loud) if loud in names else len(names) - 1,
-        key=f"noisy_tenant@{state.generation()}",
+        key=state.keyed("noisy_tenant", loud),
+        bind="query-params",
         help="Whose requests are looked at: what the others' latency would be without them. Of a "
         "group the first 40 can be chosen.",
     )
-    requests = two.number_input(
+    protection = two.selectbox(
+        "Protection",
+        list(PROTECTION),
+        key="protection",
+        bind="query-params",
+        help="Weighted fair queueing serves waiting tenants by weight. Token buckets delay what a "
+        f"tenant asks beyond {_BUCKET_RPS:g} request/s (burst {_BUCKET_BURST}).",
+    )
+    if replayed:
+        st.caption(
+            "A trace has the bursts that it has, and is the same in every replication: the page "
+            "compares one run with it and one without the tenant's requests."
+        )
+        return Asked(str(tenant), False, 0, str(protection), 1)
+    requests = rest[0].number_input(
         "Requests in the burst",
         1,
         50_000,
         400,
         50,
         key="burst_requests",
+        bind="query-params",
         help="On top of the tenant's own, within a tenth of the run.",
     )
-    protection = three.selectbox(
-        "Protection",
-        list(PROTECTION),
-        key="protection",
-        help="Weighted fair queueing serves waiting tenants by weight. Token buckets delay what a "
-        f"tenant asks beyond {_BUCKET_RPS:g} request/s (burst {_BUCKET_BURST}).",
-    )
-    replications = four.number_input(
+    replications = rest[1].number_input(
         "Replications",
         1,
         MOST_REPLICATIONS,
         2,
         key="harm_replications",
+        bind="query-params",
         help="Pairs of runs with and without the tenant's requests; more make the interval of "
         "the difference narrower.",
     )
@@ -160,6 +174,7 @@ def _controls() -> Asked:
         "Noisy neighbour",
         True,
         key="noisy",
+        bind="query-params",
         help="On: the tenant sends the burst, and the run without it is shown beside.",
     )
     return Asked(str(tenant), bool(on), int(requests), str(protection), int(replications))
@@ -177,4 +192,5 @@ def _simulate(asked: Asked) -> None:
         asked.tenant,
         asked.replications,
         of=(scenario, asked),
+        files=state.files(),
     )

@@ -10,8 +10,10 @@ from typing import Any, get_args
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from simlora.dashboard import jobs
+from simlora.dashboard import jobs, state
+from simlora.dashboard.limits import MOST_REQUESTS, MOST_TENANTS
 from simlora.dashboard.trace_figures import DETECT, MOST_ROWS
+from simlora.dashboard.trace_load import TraceLoad
 from simlora.errors import UserError
 from simlora.workload.importers import IMPORTERS, ImportOptions
 from simlora.workload.importers.base import TimeUnit
@@ -19,6 +21,12 @@ from simlora.workload.tables import TABLE_SUFFIXES, open_table
 
 KIND = "trace"
 _OURS = "—"  # the column is called as in a trace
+_MOST_NAMES = 1_000
+_HEADS = {
+    "in the trace": "The tenant's name in the trace; the busiest tenant is first.",
+    "in the scenario": "What it is called on the other pages.",
+    "group": "The group of the scenario whose tier and adapters are its.",
+}
 _COLUMNS = ("arrival_s", "tenant", "prompt_tokens", "output_tokens")
 _TOLD = {
     DETECT: "detect",
@@ -36,7 +44,8 @@ def show() -> None:
     st.title("Trace")
     st.caption(
         "Look at a trace before replaying it: who sends, how often, and how long requests are. "
-        f"Files stay on this server only while they are read; up to {MOST_ROWS:,} requests."
+        f"Files of up to {MOST_ROWS:,} requests stay on this server only while they are read, and "
+        "what is replayed of them as long as this session."
     )
     uploads = st.file_uploader(
         "Trace file (CSV, Parquet or JSON lines)",
@@ -54,9 +63,61 @@ def show() -> None:
     if found is not None:
         from simlora.dashboard.trace_charts import draw
 
+        _replay(found.load)
         draw(found)
     elif not uploads:
         st.info("Nothing uploaded yet. No file at hand? traces/ in the repository has two.")
+
+
+def _replay(load: TraceLoad) -> None:
+    """Take the trace as the load of all pages, or tell that it is and who is called what."""
+    used = state.trace()
+    if used is None or (used.digest, used.name) != (load.digest, load.name):
+        cut = "" if load.requests == load.total else f"the first {load.requests:,} requests of "
+        st.caption(
+            f"Have the other pages simulate {cut}this trace in the place of the scenario's own "
+            "load. Fleet, adapters and tiers stay those of the scenario in the sidebar; the "
+            "trace's tenants are divided among its groups."
+        )
+        st.button(
+            "Use this trace as the load",
+            on_click=state.use_trace,
+            args=(load,),
+            icon=":material/play_circle:",
+            help=f"For this session: {MOST_REQUESTS:,} requests of {MOST_TENANTS:,} tenants at "
+            "most. The sidebar then says how it is replayed, and has the way back.",
+        )
+        return
+    if not state.replayed():
+        st.warning("It cannot be the load of the present scenario: the sidebar says why.")
+        return
+    st.success(
+        "This trace is the load of every page that simulates: open What if, and press Simulate."
+    )
+    with st.expander("Who of the trace is called what"):
+        _names(load)
+
+
+def _names(load: TraceLoad) -> None:
+    import pandas as pd
+
+    names = state.names()
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "in the trace": load.tenants,
+                "in the scenario": names,
+                "group": [name.rpartition("-")[0] for name in names],
+            }
+        ).head(_MOST_NAMES),
+        hide_index=True,
+        width="stretch",
+        column_config={
+            name: st.column_config.TextColumn(help=about) for name, about in _HEADS.items()
+        },
+    )
+    if len(names) > _MOST_NAMES:
+        st.caption(f"The {_MOST_NAMES:,} busiest of {len(names):,}.")
 
 
 def _settings(uploads: list[UploadedFile]) -> None:
@@ -66,6 +127,7 @@ def _settings(uploads: list[UploadedFile]) -> None:
         [DETECT, *IMPORTERS],
         format_func=lambda name: _TOLD.get(name, name),
         key="trace_format",
+        bind="query-params",
         help="Detected by the file's name and columns, unless chosen here.",
     )
     anonymous = two.number_input(
@@ -74,6 +136,7 @@ def _settings(uploads: list[UploadedFile]) -> None:
         20_000,
         0,
         key="trace_tenants",
+        bind="query-params",
         help="A trace that names no tenants is spread over so many. 0: one tenant, or those that "
         "it names.",
     )
@@ -84,6 +147,7 @@ def _settings(uploads: list[UploadedFile]) -> None:
         1.0,
         0.1,
         key="trace_zipf",
+        bind="query-params",
         help="Popularity of those tenants: the k-th has a share proportional to k to the power of "
         "minus this.",
     )
@@ -91,6 +155,7 @@ def _settings(uploads: list[UploadedFile]) -> None:
         "Unit of time",
         get_args(TimeUnit),
         key="trace_unit",
+        bind="query-params",
         help="Of the arrival column, where a table has columns of its own. datetime: date and "
         "time as text.",
     )
@@ -158,7 +223,9 @@ def _read(
     files = {_safe(upload.name): upload.getvalue() for upload in uploads}
     options = ImportOptions(tenants or None, zipf, column_map=mapping, time_unit=unit)
     names = tuple(sorted(files))
-    jobs.begin(KIND, "Reading", "read_trace", format_name, names, options, files=files)
+    jobs.begin(
+        KIND, "Reading", "read_trace", format_name, names, options, files=files, remember=False
+    )
 
 
 def _safe(name: str) -> str:

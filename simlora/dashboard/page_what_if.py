@@ -35,7 +35,9 @@ def show() -> None:
 
 def _simulate() -> None:
     st.session_state["asked"] = True
-    jobs.begin(KIND, "Simulating", "what_if", state.scenario(), of=state.scenario())
+    jobs.begin(
+        KIND, "Simulating", "what_if", state.scenario(), of=state.scenario(), files=state.files()
+    )
 
 
 def _buttons() -> None:
@@ -80,6 +82,7 @@ def _draw(figures: RunFigures, pinned: RunFigures | None) -> None:
             default="TTFT",
             required=True,
             key="latency_metric",
+            bind="query-params",
             help="TTFT: time to first token. TPOT: time per output token after it. E2E: from "
             "arrival to the last token.",
         )

@@ -69,7 +69,7 @@ def _take_over(found: PlanFigures) -> None:
     if found.scenario is None:
         return
     try:
-        state.load(found.scenario)
+        state.take_over(found.scenario)
     except UserError as error:
         st.session_state["load_mistake"] = str(error)
 

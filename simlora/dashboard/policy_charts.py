@@ -58,7 +58,7 @@ def draw(found: Policies) -> None:
         st.success("Every figure is the same under all of these policies, in every replication.")
     else:
         _table(compared, shown)
-        st.caption(escaped(basis(compared)))
+        st.caption(escaped(_basis(compared)))
         if hidden:
             names = ", ".join(metric.title for metric in hidden)
             st.caption(escaped(f"The same everywhere: {names}."))
@@ -101,6 +101,16 @@ def _table(compared: Comparison, metrics: Sequence[Any]) -> None:
     )
 
 
+def _basis(compared: Comparison) -> str:
+    """What the verdicts rest on."""
+    if compared.variants[0].scenario.workload.trace is None:
+        return basis(compared)
+    return (
+        "Every policy replayed the same trace, once: the differences (?) are those on this trace, "
+        "and on another they may be others."
+    )
+
+
 def _cell(line: Line) -> str:
     if line.verdict is None:
         return figure(line)
@@ -122,6 +132,7 @@ def _differences(compared: Comparison, metrics: Sequence[Any]) -> None:
         list(titles),
         index=1 if len(titles) > 1 else 0,
         key="difference_of",
+        bind="query-params",
         help="Which figure's differences are drawn.",
     )
     rows: list[dict[str, Any]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from simlora.dashboard.figures import figures_of
 from simlora.dashboard.limits import MOST_REQUESTS, check_size, expected_requests
 from simlora.dashboard.run_figures import RunFigures
 from simlora.dashboard.tasks import Progress
+from simlora.dashboard.trace_replay import bring_along, placed
 from simlora.errors import UserError
 from simlora.results.result import load_result
 from simlora.scenario.schema import Scenario
@@ -18,7 +20,7 @@ from simlora.sim import simulate
 def what_if(scratch: Path, progress: Progress, scenario: Scenario) -> RunFigures:
     """Simulate a scenario."""
     check_size(scenario)
-    return _figures(scenario, progress)
+    return _figures(placed(scratch, scenario), progress)
 
 
 def keep_run(scratch: Path, progress: Progress, scenario: Scenario, out: Path) -> Path:
@@ -28,9 +30,14 @@ def keep_run(scratch: Path, progress: Progress, scenario: Scenario, out: Path) -
         raise UserError(f"{out}: is there already; give the run another name")
     from simlora.report import write_report
 
-    result = simulate(scenario, progress=simulated(scenario, progress))
+    asked = placed(scratch, scenario)
+    result = simulate(asked, progress=simulated(asked, progress))
     progress(0.92, "writing the report")
+    trace = bring_along(result.directory, asked)
     write_report(result)
+    if trace is not None:
+        out.mkdir(parents=True)
+        shutil.copyfile(trace, out / trace.name)
     result.save(out)  # at the very end: a task that is cancelled leaves nothing there
     return out
 

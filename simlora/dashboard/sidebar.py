@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -10,7 +11,11 @@ from simlora.dashboard import state
 from simlora.dashboard.controls import Controls, scenario_controls
 from simlora.dashboard.limits import expected_requests
 from simlora.dashboard.scenario_text import as_yaml
+from simlora.dashboard.trace_controls import wanted_trace
+from simlora.dashboard.trace_load import Replay, TraceLoad
+from simlora.dashboard.verdict import escaped
 from simlora.errors import UserError
+from simlora.scenario.schema import Scenario
 
 _OWN = "your own"
 
@@ -21,15 +26,30 @@ def scenario_sidebar(home: Path) -> None:
         _source(home)
         if state.load_mistake():
             st.error(state.load_mistake())
+        wanted_trace()
         controls = Controls(state.base(), state.generation())
-        scenario_controls(controls)
+        how = scenario_controls(controls, state.trace())
         try:
             changed = state.base().with_overrides(controls.changes)
         except UserError as error:
             st.error(str(error))
-            changed = state.scenario()
-        state.change(changed)
+            changed = state.own()
+        try:
+            state.change(changed, how)
+        except UserError as error:
+            st.error(str(error))
         _take_along()
+
+
+def link_sidebar() -> None:
+    """Draw the link, once the page has drawn the controls that it holds too."""
+    with st.sidebar, st.expander("Link to this page"):
+        st.caption(
+            "Whoever opens it sees this page with all its settings and those of the scenario."
+        )
+        if state.replayed():
+            st.caption("The trace itself is not in it: they have to upload that.")
+        st.code(state.link(), language=None, wrap_lines=True)
 
 
 def _source(home: Path) -> None:
@@ -75,7 +95,17 @@ def _shows(file: Path | None) -> str:
 def _take_along() -> None:
     """Upload, download and link."""
     scenario = state.scenario()
-    st.caption(f"About {expected_requests(scenario):,.0f} requests a run.")
+    about = "Up to" if state.replayed() else "About"
+    st.caption(f"{about} {expected_requests(scenario):,.0f} requests a run.")
+    if state.replayed():
+        groups = (f"{group.count:,} {group.name}" for group in scenario.tenants)
+        st.caption(escaped(f"Tenants: {', '.join(groups)}."))
+    whom = "for `simlora run` or to upload here again."
+    load = state.trace()
+    if load is not None and state.replayed():
+        whom = "for `simlora run`, with the trace below in the same folder."
+        workload = scenario.workload.model_copy(update={"trace": load.file})
+        scenario = scenario.model_copy(update={"workload": workload})
     st.download_button(
         "Download scenario (YAML)",
         as_yaml(scenario),
@@ -83,8 +113,18 @@ def _take_along() -> None:
         "application/yaml",
         on_click="ignore",
         width="stretch",
-        help="What the controls say now, for `simlora run` or to upload here again.",
+        help=f"What the controls say now, {whom}",
     )
+    if load is not None and state.replayed():
+        st.download_button(
+            "Download trace (Parquet)",
+            partial(_replayed_trace, state.own(), load, state.how_replayed()),
+            load.file,
+            "application/vnd.apache.parquet",
+            on_click="ignore",
+            width="stretch",
+            help="What is replayed, its tenants called as in the scenario.",
+        )
     with st.expander("Upload a scenario"):
         upload = st.file_uploader(
             "Scenario (YAML)",
@@ -98,6 +138,10 @@ def _take_along() -> None:
             state.load_upload(upload.name, upload.getvalue())
             st.session_state.pop("start_from", None)
             st.rerun()
-    with st.expander("Link to this scenario"):
-        st.caption("Whoever opens it sees this page with all settings of the scenario.")
-        st.code(state.link(), language=None, wrap_lines=True)
+
+
+def _replayed_trace(scenario: Scenario, load: TraceLoad, how: Replay) -> bytes:
+    """Only made when it is asked for."""
+    from simlora.dashboard.trace_replay import replayed_trace
+
+    return replayed_trace(scenario, load, how)

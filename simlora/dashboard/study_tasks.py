@@ -9,6 +9,7 @@ from simlora.dashboard.figures import figures_of
 from simlora.dashboard.limits import check_size
 from simlora.dashboard.run_figures import RunFigures
 from simlora.dashboard.tasks import Progress
+from simlora.dashboard.trace_replay import placed
 from simlora.planning.bound import is_bound
 from simlora.planning.capacity_curves import CapacityCurves, capacity_curves
 from simlora.planning.compare import Comparison, compare_variants
@@ -47,6 +48,7 @@ def policies(
     """Compare values of a field on the same seeds; the first is the baseline."""
     runs = len(names) * replications
     check_size(scenario, runs)
+    scenario = placed(scratch, scenario)
     variants = [Variant(name, scenario.with_overrides({key: name}), {key: name}) for name in names]
     eviction = key == "adapters.hot.eviction"
     most = 0.8 if eviction else 1.0
@@ -75,6 +77,7 @@ def tiers(
     loud = calm if noisy is None else noisy
     runs = 2 * replications + (1 if noisy is None else 2)
     check_size(loud, runs)
+    calm, loud = placed(scratch, calm), placed(scratch, loud)
     done = 0
 
     def told(more: int) -> None:
@@ -85,7 +88,7 @@ def tiers(
     with_burst = None
     if noisy is not None:
         told(0)
-        with_burst = figures_of(simulate(noisy))
+        with_burst = figures_of(simulate(loud))
         done = 2
     told(0)
     return TierFigures(without, with_burst, harm(loud, tenant, replications, progress=told))

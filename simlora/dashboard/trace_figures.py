@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simlora.dashboard.trace_load import TraceLoad
+from simlora.dashboard.trace_replay import packed
 from simlora.errors import UserError
 from simlora.workload.describe import describe_trace
 from simlora.workload.importers import ImportOptions, import_trace
@@ -29,7 +31,8 @@ _MOST_RANKS = 400  # points of the curve over ranks
 class TraceFigures:
     """`described` as by `trace describe`; `format_name` is what it was read as, `notes` what was
     assumed. `rates`: requests per s over time; `ranks`: share of requests by rank of the tenant;
-    `lengths`: share of requests by `side` and tokens, in bins from `low` to `high`."""
+    `lengths`: share of requests by `side` and tokens, in bins from `low` to `high`. `load` is what
+    can be replayed of it."""
 
     format_name: str
     notes: tuple[str, ...]
@@ -37,6 +40,7 @@ class TraceFigures:
     rates: pd.DataFrame
     ranks: pd.DataFrame
     lengths: pd.DataFrame
+    load: TraceLoad
 
 
 def read_trace(
@@ -68,12 +72,13 @@ def read_trace(
     report = import_trace(format_name, files, trace, options, stage(0.0, 0.6, "reading"))
     expected = max(report.rows, 1)
     described = describe_trace(trace, progress=stage(0.6, 0.8, "describing"))
-    rates, ranks, lengths = _tables(trace, described, stage(0.8, 1.0, "counting"))
+    rates, ranks, lengths = _tables(trace, described, stage(0.8, 0.9, "counting"))
+    load = packed(trace, names[0], report.rows, scratch, stage(0.9, 1.0, "packing"))
     notes = list(report.notes)
     for side, raised in (("prompt", report.raised_prompts), ("output", report.raised_outputs)):
         if raised:
             notes.append(f"{raised:,} requests had no {side} tokens and were given 1")
-    return TraceFigures(format_name, tuple(notes), described, rates, ranks, lengths)
+    return TraceFigures(format_name, tuple(notes), described, rates, ranks, lengths, load)
 
 
 def detect(files: list[Path]) -> str:

@@ -48,11 +48,11 @@ class Worker:
             (Path(self._scratch.name) / name).write_bytes(content)
         self._connection.send((task, arguments))
 
-    def poll(self) -> Message | None:
-        """The next message: `progress`, `done` or `mistake`; None if there is none yet."""
+    def poll(self, within_s: float = 0.0) -> Message | None:
+        """The next message: `progress`, `done` or `mistake`; None if there is none `within_s`."""
         self.seen_s = time.monotonic()
         try:
-            if self._connection.poll():
+            if self._connection.poll(within_s):
                 return self._connection.recv()
         except (EOFError, OSError):
             return "died", DIED

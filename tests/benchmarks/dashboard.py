@@ -1,20 +1,14 @@
-"""How long the dashboard takes: from opening it to the first figure in the browser, from pressing
-Simulate to a new one for 20,000 requests, and a trace of a million rows.
+"""How long the dashboard takes: until its server is healthy, from opening it to the first figure in
+the browser, from pressing Simulate to a new one for 20,000 requests, and a trace of a million rows.
 
 Print only: what a machine takes is no test. Needs chromium.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -22,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[2]
+from tests.browser.server import chromium, dashboard
+
 OPENINGS = 5
 ROWS = 1_000_000
 FIRST = "[data-testid=stMetricValue]"
+CHART = "[data-testid=stVegaLiteChart] :is(canvas, svg.marks)"
 
 
 def main() -> None:
@@ -33,20 +29,16 @@ def main() -> None:
     if shutil.which("chromium") is None:
         print("there is no chromium")
         return
-    from playwright.sync_api import sync_playwright
-
-    with TemporaryDirectory(prefix="simlora-") as scratch, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        with _server(Path(scratch)) as address:
+    with TemporaryDirectory(prefix="simlora-") as scratch, chromium() as browser:
+        started_s = time.perf_counter()
+        with dashboard(Path(scratch)) as address:
+            print(f"server healthy after {time.perf_counter() - started_s:.2f} s")
             cold_s = _opened(browser, address)
             warm_s = [_opened(browser, address) for _ in range(OPENINGS)]
             print(f"first result after opening: {cold_s:.2f} s on a server just started")
             print(f"  then {median(warm_s):.2f} s (median of {OPENINGS})")
             print(f"a what-if of 20,000 requests: {_what_if(browser, address):.2f} s")
             print(f"a trace of {ROWS:,} rows: {_trace(browser, address, Path(scratch)):.2f} s")
-        browser.close()
 
 
 def _opened(browser: Any, address: str) -> float:
@@ -61,7 +53,7 @@ def _what_if(browser: Any, address: str) -> float:
     """Seconds from pressing Simulate to the figures of 20,000 requests."""
     page = browser.new_context().new_page()
     page.goto(address)
-    page.wait_for_selector(FIRST)
+    page.locator(CHART).nth(5).wait_for()  # or the browser is still busy with the opening
     field = page.get_by_role("spinbutton", name="Duration (s)", exact=True)
     field.fill("2500")
     field.press("Enter")
@@ -104,38 +96,6 @@ def _timed(begin: Callable[[], object], end: Callable[[], object]) -> float:
     begin()
     end()
     return time.perf_counter() - started_s
-
-
-@contextmanager
-def _server(directory: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")),
-            "--server.headless=true",
-            "--server.address=127.0.0.1",
-            f"--server.port={port}",
-            "--browser.gatherUsageStats=false",
-            "--server.fileWatcherType=none",
-        ],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1.0).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        try:
-            yield address
-        finally:
-            process.terminate()
 
 
 if __name__ == "__main__":

@@ -165,6 +165,21 @@ def test_the_latest_results_are_remembered_and_the_oldest_forgotten(workers: Wor
     assert workers.kept(str(module.MOST_KEPT)) == module.MOST_KEPT
 
 
+def test_what_was_computed_ahead_is_there_when_a_session_asks(scenario: Scenario) -> None:
+    from simlora.dashboard import jobs
+
+    jobs.ahead("what_if", scenario)
+    try:
+        jobs.begin("test", "Simulating", "what_if", scenario)
+        assert jobs.desk().job is None
+        figures = jobs.result("test")
+        assert isinstance(figures, RunFigures)
+        assert figures.summary["requests"]["completed"] > 100
+    finally:
+        jobs.workers().close()
+        jobs.workers.clear()
+
+
 def test_closing_ends_every_process_and_removes_every_directory(scenario: Scenario) -> None:
     workers = Workers(most=2)
     busy, idle = lease(workers), lease(workers)
