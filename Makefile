@@ -30,7 +30,7 @@ run: $(BASE)
 
 app: $(APP)
 	@$(PY) -m streamlit run app.py --server.address=127.0.0.1 --browser.gatherUsageStats=false \
-		--client.toolbarMode=minimal --client.showErrorDetails=none
+		--server.fileWatcherType=none --client.toolbarMode=minimal --client.showErrorDetails=none
 
 # In processes of their own: triton is interpreted from its import on, and a browser's driver and a
 # notebook's kernel leave their event loops and settings to what comes after them.

@@ -46,7 +46,11 @@ if TYPE_CHECKING:
 @click.option(
     "--full-windows", is_flag=True, help="Simulate every run in full, also where it is stationary."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Directory for a fidelity report.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="With --recipe: directory for a fidelity report.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def validate(
     inputs: tuple[str, ...],

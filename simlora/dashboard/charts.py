@@ -37,8 +37,11 @@ def panel(
     seen. The plot is `plot_px` high; below it is room for the axis and for a legend of `names`."""
     rows = _legend_rows(names)
     below = _AXIS_PX + (_LEGEND_PX + rows * _LEGEND_ROW_PX if rows else 0)
+    # Of layers, Vega puts the legend right below the title of the axis.
+    offset = 24 if isinstance(chart, alt.LayerChart) else 6
+    looked = chart.properties(height=plot_px + below).configure_legend(offset=offset)
     st.markdown(f"**{title}**", help=about)
-    st.altair_chart(chart.properties(height=plot_px + below), width="stretch")
+    st.altair_chart(looked, width="stretch")
 
 
 def nothing(title: str, about: str, why: str) -> None:
@@ -65,10 +68,11 @@ def legend(names: Sequence[str]) -> alt.Legend | None:
         orient="bottom",
         title=None,
         columns=_legend_columns(names),
-        labelLimit=280,
-        offset=6,
+        labelLimit=200,
         padding=0,
         rowPadding=4,
+        symbolOpacity=1,
+        symbolSize=80,
     )
 
 
@@ -87,7 +91,9 @@ def _legend_rows(names: Sequence[str]) -> int:
 
 
 def axis(label: str | None, expression: str | None = None, **look: Any) -> alt.Axis:
-    """An axis whose labels have their unit."""
+    """An axis whose labels have their unit; names, which have no `label`, stand at their bars."""
+    if label is None:
+        look["labelFlush"] = False
     if expression is not None:
         look["labelExpr"] = expression
     return alt.Axis(title=label, **look)

@@ -8,13 +8,14 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from simlora.dashboard.charts import USD, axis, coloured, legend, log_axis, nothing, panel, table_px
+from simlora.dashboard.charts import USD, axis, coloured, log_axis, nothing, panel, table_px
 from simlora.dashboard.cost_figures import CostFigures
-from simlora.dashboard.verdict import escaped
+from simlora.dashboard.text import escaped
 from simlora.report.style import BLUE, GREEN, YELLOW
 from simlora.report.words import share, usd
 
 _MOST_TENANTS = 15
+_LONGEST_PINNED = 20  # characters
 _UNITS = {
     "tenant_month": ("A tenant", "USD a month of one tenant, on average."),
     "adapter_month": ("An adapter", "USD a month of one adapter, on average."),
@@ -45,9 +46,9 @@ def draw(found: CostFigures) -> None:
     with left:
         _bill(found)
         _tiers(found)
+        _same_demand(found)
     with right:
         _ways(found)
-        _same_demand(found)
     _tenants(found)
 
 
@@ -64,7 +65,7 @@ def _cards(found: CostFigures) -> None:
         for key, (label, about) in _UNITS.items()
         if found.units.get(key) is not None
     ]
-    with st.container(horizontal=True, gap="small", key="cost_cards"):
+    with st.container(horizontal=True, gap="small", key="cards_cost"):
         for label, value, about in cards:
             st.metric(label, _usd(value), help=about, border=True, width=150)
 
@@ -140,7 +141,7 @@ def _ways(found: CostFigures) -> None:
             x=alt.X("queries:Q", **log_axis("queries a month (log scale)", table["queries"])),
             y=alt.Y("usd:Q", **log_axis("USD a month (log scale)", table["usd"], USD)),
             color=coloured("way", names),
-            strokeDash=alt.StrokeDash("way:N", scale=alt.Scale(domain=names), legend=legend(names)),
+            strokeDash=alt.StrokeDash("way:N", scale=alt.Scale(domain=names), legend=None),
             tooltip=[
                 "way:N",
                 alt.Tooltip("queries:Q", format=",.3~s", title="queries a month"),
@@ -150,9 +151,12 @@ def _ways(found: CostFigures) -> None:
     )
     panel(title, about, chart, 200, names)
     for name, when in found.break_evens.items():
-        words = {"always": "cheaper at any number of queries", "never": "never cheaper"}
-        told = words.get(when, f"cheaper {when} queries a month")
-        st.caption(escaped(f"{name}: {told} than shared LoRA."))
+        cheaper = "cheaper than shared LoRA"
+        told = {
+            "always": f"{cheaper} at any number of queries",
+            "never": f"never {cheaper}",
+        }.get(when, f"{cheaper} {when} a month")
+        st.caption(escaped(f"{name}: {told}."))
 
 
 def _same_demand(found: CostFigures) -> None:
@@ -185,9 +189,9 @@ def _tenants(found: CostFigures) -> None:
     table = pd.DataFrame(
         {
             "tenant": rows["tenant"],
-            "tier": rows["tier"].astype(str),
-            "requests": [f"{value:,.0f}" for value in rows["requests"]],
             **{name: [_usd(float(value)) for value in rows[name]] for name in money},
+            "requests": [f"{value:,.0f}" for value in rows["requests"]],
+            "tier": rows["tier"].astype(str),
         }
     )
     st.markdown(
@@ -206,7 +210,11 @@ def _tenants(found: CostFigures) -> None:
         width="stretch",
         height=table_px(len(table)),
         column_config={
-            "tenant": st.column_config.TextColumn(pinned=True, help="The tenant's name."),
+            "tenant": st.column_config.TextColumn(
+                # A longer one would leave no room beside it on a phone.
+                pinned=bool(table["tenant"].str.len().max() <= _LONGEST_PINNED),
+                help="The tenant's name.",
+            ),
             "tier": st.column_config.TextColumn(help="Its SLA tier."),
             "requests": st.column_config.TextColumn(help="Requests a month."),
             **{

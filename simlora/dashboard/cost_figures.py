@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simlora.cost.alternatives import BreakEven
 from simlora.cost.analysis import Costs, costs, scenario_of
+from simlora.cost.money import dollars
 from simlora.errors import UserError
 from simlora.results.result import Result, load_result
 from simlora.scenario.schema import Scenario
@@ -31,7 +33,6 @@ class CostFigures:
 
     name: str
     attribution: str
-    idle: str
     run_usd: float
     month_usd: float
     nobody_usd: float
@@ -75,7 +76,6 @@ def _figures(found: Costs) -> CostFigures:
     return CostFigures(
         name=found.name,
         attribution=found.attribution,
-        idle=found.idle,
         run_usd=found.run_usd,
         month_usd=found.month.usd,
         nobody_usd=found.month.nobody_usd,
@@ -85,12 +85,16 @@ def _figures(found: Costs) -> CostFigures:
         units=asdict(found.units),
         same_demand=found.same_demand,
         ways=pd.concat(ways, ignore_index=True),
-        break_evens={
-            name: point.cheaper + ("" if point.queries is None else f" {point.queries:,.0f}")
-            for name, point in found.break_evens.items()
-        },
+        break_evens={name: _when(point) for name, point in found.break_evens.items()},
         dedication=_dedication(found),
     )
+
+
+def _when(point: BreakEven) -> str:
+    """As the command line says it: `first` where it changes once more beyond that point."""
+    if point.queries is None:
+        return point.cheaper
+    return f"{'first ' if point.again else ''}{point.cheaper} {point.queries:,.0f} queries"
 
 
 def _dedication(found: Costs) -> str | None:
@@ -100,10 +104,10 @@ def _dedication(found: Costs) -> str | None:
     for usd in (one.credit_usd, one.dedicated_usd, one.shared_usd):
         if not np.isfinite(usd):
             raise UserError(f"{one.tenant}: an instance of its own has no price in this scenario")
-    answer = "Dedicate an instance" if one.by_penalty or one.by_cost else "Do not dedicate"
+    answer = "Dedicate" if one.by_penalty or one.by_cost else "Do not dedicate"
     also = "would" if one.by_cost else "would not"
     return (
-        f"{answer} to {one.tenant}: it is given back ${one.credit_usd:,.2f} a month, an instance "
-        f"costs ${one.dedicated_usd:,.0f}; with the ${one.shared_usd:,.2f} that it costs on the "
-        f"shared fleet it {also} pay."
+        f"{answer} an instance to {one.tenant}: it is given back {dollars(one.credit_usd)} a "
+        f"month, an instance costs {dollars(one.dedicated_usd)}; with the "
+        f"{dollars(one.shared_usd)} that it costs on the shared fleet it {also} pay."
     )

@@ -11,7 +11,7 @@ import streamlit as st
 from simlora.dashboard.charts import SECONDS, axis, coloured, log_axis, panel, table_px
 from simlora.dashboard.fidelity_figures import Fidelity, FittedProfile
 from simlora.dashboard.fidelity_words import METRICS, figure
-from simlora.dashboard.verdict import escaped
+from simlora.dashboard.text import escaped, unbroken
 from simlora.report.style import BLUE, GREY, RED
 from simlora.report.words import counted, duration
 from simlora.validation.fidelity import percent
@@ -54,7 +54,7 @@ def draw(found: Fidelity) -> None:
 
 def _cards(found: Fidelity) -> None:
     over_all = found.errors[found.errors["runs"] == "all"].head(_CARDS)
-    with st.container(horizontal=True, gap="small", key="fidelity_figures"):
+    with st.container(horizontal=True, gap="small", key="cards_fidelity"):
         for line in over_all.itertuples():
             name = METRICS[str(line.metric)][0].partition(",")[0]
             st.metric(
@@ -211,11 +211,14 @@ def _outside(found: Fidelity) -> None:
         help="In what each goes beyond them, with its value where that is known and, of one "
         "profile, the range in brackets.",
     )
+    if len(found.beyond) <= _MANY:  # whose cells wrap
+        st.table(found.beyond.set_index("run"))
+        return
     st.dataframe(
         found.beyond,
         hide_index=True,
         width="stretch",
-        height=table_px(min(len(found.beyond), _MANY)),
+        height=table_px(_MANY),
         column_config={
             "run": st.column_config.TextColumn(help="As in the tooltips above."),
             "beyond the range in": st.column_config.TextColumn(help="Features of the range."),
@@ -236,14 +239,12 @@ def _fitted(fitted: FittedProfile) -> None:
     for warning in fitted.warnings:
         st.caption(escaped(f"{warning}."))
     with st.expander("The fitted figures"):
-        st.dataframe(
-            fitted.figures.assign(value_s=[duration(one) for one in fitted.figures["value_s"]]),
-            hide_index=True,
-            width="stretch",
-            height=table_px(len(fitted.figures)),
-            column_config={
-                "figure": st.column_config.TextColumn(help="Term of the timing form."),
-                "value_s": st.column_config.TextColumn("value", help="A step, token or adapter."),
-                "known": st.column_config.TextColumn(help="Standard error, or why there is none."),
-            },
+        st.caption(
+            "Terms of the timing form: the time of a step, or of one token, sequence, adapter or "
+            "slot of it, and its relative standard error or why there is none."
         )
+        table = fitted.figures.assign(
+            value=[unbroken(duration(one)) for one in fitted.figures["value_s"]],
+            known=[unbroken(told.replace("%", " %")) for told in fitted.figures["known"]],
+        )
+        st.table(table[["figure", "value", "known"]].set_index("figure"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import altair as alt
 import pandas as pd
@@ -11,23 +11,25 @@ import streamlit as st
 from simlora.dashboard.charts import PERCENT, axis, coloured, panel
 from simlora.dashboard.fidelity_words import grade, graded
 from simlora.dashboard.run_files import run_directories, told, uploaded_result
-from simlora.dashboard.verdict import escaped
+from simlora.dashboard.text import escaped, show_mistake
 from simlora.errors import UserError
+from simlora.report.words import duration, number, share
 from simlora.results.result import Result, load_result
 from simlora.validation.compare import Comparison, compare_results
 
-_HEADLINES = (
-    "throughput.requests_per_s",
-    "throughput.output_tokens_per_s",
-    "latency.ttft_s.p50",
-    "latency.ttft_s.p99",
-    "latency.tpot_s.p50",
-    "latency.tpot_s.p99",
-    "latency.e2e_s.p50",
-    "latency.e2e_s.p99",
-    "adapters.hit_ratio",
-    "batch.mean_running",
-)
+# Figures of a summary that are drawn: what they are called, and what says their values.
+_HEADLINES: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
+    "throughput.requests_per_s": ("Requests/s", number),
+    "throughput.output_tokens_per_s": ("Output tokens/s", number),
+    "latency.ttft_s.p50": ("TTFT p50", duration),
+    "latency.ttft_s.p99": ("TTFT p99", duration),
+    "latency.tpot_s.p50": ("TPOT p50", duration),
+    "latency.tpot_s.p99": ("TPOT p99", duration),
+    "latency.e2e_s.p50": ("E2E p50", duration),
+    "latency.e2e_s.p99": ("E2E p99", duration),
+    "adapters.hit_ratio": ("Found hot", share),
+    "batch.mean_running": ("Running, mean", number),
+}
 
 
 def show() -> None:
@@ -40,7 +42,7 @@ def show() -> None:
             return
         found = compare_results(*pair)
     except UserError as error:
-        st.error(str(error))
+        show_mistake(error)
         return
     _draw(found, pair)
 
@@ -94,14 +96,14 @@ def _draw(found: Sequence[Comparison], pair: tuple[Result, Result]) -> None:
     known = {line.metric: line for line in found}
     rows = [
         {
-            "metric": name,
+            "metric": label,
             "error": known[name].error,
             "told": f"{100 * (known[name].error or 0.0):+.1f} %".replace("-", "−"),
-            "predicted": _figure(known[name].predicted),
-            "measured": _figure(known[name].measured),
+            "predicted": words(known[name].predicted),
+            "measured": words(known[name].measured),
             "grade": grade(known[name].error or 0.0),
         }
-        for name in _HEADLINES
+        for name, (label, words) in _HEADLINES.items()
         if name in known and known[name].error is not None
     ]
     if rows:
@@ -112,7 +114,7 @@ def _draw(found: Sequence[Comparison], pair: tuple[Result, Result]) -> None:
             .mark_bar()
             .encode(
                 x=alt.X("error:Q", axis=axis("relative error", PERCENT, tickCount=5)),
-                y=alt.Y("metric:N", sort=None, axis=axis(None, labelLimit=190)),
+                y=alt.Y("metric:N", sort=None, axis=axis(None, labelLimit=130)),
                 color=coloured("grade", grades, colours),
                 tooltip=[
                     "metric:N",
@@ -124,8 +126,8 @@ def _draw(found: Sequence[Comparison], pair: tuple[Result, Result]) -> None:
         )
         panel(
             "Error of the prediction",
-            "(predicted - measured) / measured, figure by figure of summary.json. Times are "
-            "seconds.",
+            "(predicted - measured) / measured, figure by figure of summary.json. Running: the "
+            "mean number of requests in a batch.",
             chart,
             10 + 24 * len(rows),
             grades,
@@ -160,7 +162,3 @@ def _figures(found: Sequence[Comparison]) -> None:
             ),
         },
     )
-
-
-def _figure(value: float | None) -> str:
-    return "—" if value is None else f"{value:,.4g}"

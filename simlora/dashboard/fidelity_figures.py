@@ -15,6 +15,8 @@ from simlora.validation.metrics import errors
 if TYPE_CHECKING:
     import pandas as pd
 
+_ERRORS = ["metric", "runs", "count", "median", "mean", "bias", "smape"]
+
 
 @dataclass(frozen=True, slots=True)
 class FittedProfile:
@@ -163,4 +165,4 @@ def _errors(points: pd.DataFrame) -> pd.DataFrame:
                         "smape": found.smape,
                     }
                 )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=_ERRORS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,11 +52,6 @@ class Measurements:
     tables: list[Table] = field(default_factory=list)
     runs: list[MeasuredRun] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-def safe_name(name: str) -> str:
-    """A file name that stays in its directory."""
-    return re.sub(r"[^\w.-]+", "_", Path(name).name).lstrip("._") or "file"
 
 
 def kind_of(files: Mapping[str, bytes]) -> Kind:

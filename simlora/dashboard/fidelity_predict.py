@@ -106,8 +106,7 @@ def judge_tables(tables: Iterable[Table], profile: Profile) -> Iterator[Judged]:
     """Steps and loads by the figures of a profile, taken to be of what it was measured on.
 
     Loads are left out where the profile says nothing of them, KV capacities always: a profile holds
-    no memory. Raises UserError for rows that
-    contradict themselves.
+    no memory. Raises UserError for rows that contradict themselves.
     """
     model = load_model(ModelChoice(name=profile.model, weights=profile.weights))
     for table in tables:
@@ -174,8 +173,4 @@ def _figures(summary: Mapping[str, Any]) -> dict[str, float]:
     figures |= {name: throughput[name] for name in _RATES}
     if throughput["requests_per_s"]:
         figures["total_tokens_per_s"] = sum(throughput[name] for name in _RATES[1:])
-        for side in ("input", "output"):
-            figures[f"{side}_tokens_mean"] = (
-                throughput[f"{side}_tokens_per_s"] / throughput["requests_per_s"]
-            )
     return {name: value for name, value in figures.items() if value is not None}

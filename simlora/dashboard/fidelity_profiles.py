@@ -8,21 +8,19 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from simlora.dashboard.charts import PERCENT, axis, coloured, panel, table_px
-from simlora.dashboard.fidelity_words import FEATURES, feature, grade, graded, span
-from simlora.dashboard.verdict import escaped
+from simlora.dashboard.charts import PERCENT, axis, coloured, panel
+from simlora.dashboard.fidelity_words import FEATURES, feature, grade, graded
+from simlora.dashboard.text import escaped, unbroken
 from simlora.report.words import duration, share
 from simlora.timing.profile import Feature, Profile, load_profile, profile_names
 
 # An error of the table over all profiles: what it is of, and how profiles begin its name, the
 # first of these that a profile states.
 _STATED = {
-    "throughput error": ("throughput",),
-    "TPOT or latency error": ("tpot", "latency", "step"),
-    "TTFT error": ("ttft_underloaded", "ttft", "first_token"),
+    "throughput": ("throughput",),
+    "TPOT or latency": ("tpot", "latency", "step"),
+    "TTFT": ("ttft_underloaded", "ttft", "first_token"),
 }
-_RANGES: tuple[Feature, ...] = ("slots", "max_rank", "distinct_adapters", "running")
-_UNTOLD = "not told"
 
 
 def show() -> None:
@@ -50,36 +48,22 @@ def stated(profile: Profile, beginnings: tuple[str, ...]) -> str:
 
 def _overview(profiles: list[Profile]) -> None:
     """All of them side by side."""
+    st.markdown(
+        "**Errors that they state**",
+        help="On runs left out of the fit; which kind of error, in brackets. Throughput: tokens/s. "
+        "TPOT or latency: the time per output token or, of S-LoRA, of a request. TTFT: the time to "
+        "first token; of vLLM, in runs that keep up.",
+    )
     table = pd.DataFrame(
         [
             {
                 "profile": profile.name,
-                **{what: stated(profile, names) for what, names in _STATED.items()},
-                **{
-                    feature(name): span(profile.holds_for[name])
-                    if name in profile.holds_for
-                    else _UNTOLD
-                    for name in _RANGES
-                },
-                "measurements": profile.provenance.rows,
+                **{what: unbroken(stated(profile, names)) for what, names in _STATED.items()},
             }
             for profile in profiles
         ]
     )
-    helps = {
-        "profile": "Its name, as timing.profile takes it.",
-        "throughput error": "On runs left out of the fit; which kind of error, in brackets.",
-        "TPOT or latency error": "Of the time per output token or, of S-LoRA, of a request.",
-        "TTFT error": "Of the time to first token; of vLLM, in runs that keep up.",
-        "measurements": "Runs and steps that it was fitted to.",
-    } | {feature(name): f"{FEATURES[name][1]} Least and most measured." for name in _RANGES}
-    st.dataframe(
-        table,
-        hide_index=True,
-        width="stretch",
-        height=table_px(len(table)),
-        column_config={name: st.column_config.Column(help=about) for name, about in helps.items()},
-    )
+    st.table(table.set_index("profile"))
 
 
 def _profile(profile: Profile) -> None:

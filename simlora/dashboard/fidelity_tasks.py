@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from simlora.calibration.calibrate import Calibration
-from simlora.calibration.formats import KV_CAPACITY
+from simlora.calibration.formats import KV_CAPACITY, LOADS
 from simlora.dashboard.fidelity_figures import Fidelity, figures_of, fitted_of
 from simlora.dashboard.fidelity_files import Measurements, read_measurements
 from simlora.dashboard.fidelity_fit import NAME, PASSES, FitRequest, fit_profile, split, to_fit
@@ -88,7 +88,7 @@ def judge_upload(
             profile, began = str(path), _FIT_SHARE
             profiles = {choice.fit.model: profile}
             fitted = fitted_of(result)
-        source, known, count, work = _work(found, profile, profiles, choice.seed)
+        source, known, count, work = _work(found, profile, profiles, choice.seed, notes)
         judged = list(_until(ends_s, work, count, began, progress))
     if len(judged) < count:
         notes.append(
@@ -97,11 +97,6 @@ def judge_upload(
     if not judged:
         raise UserError("there is nothing in these files that the profile says anything of")
     return figures_of(judged, source, known, notes, fitted)
-
-
-def _count(found: Measurements) -> int:
-    runs = len(found.published) + len(found.slora) + len(found.runs)
-    return runs + sum(len(table) for table in found.tables)
 
 
 def _profiles(
@@ -184,7 +179,11 @@ def _fit(
 
 
 def _work(
-    found: Measurements, profile: str | None, profiles: dict[str, str], seed: int
+    found: Measurements,
+    profile: str | None,
+    profiles: dict[str, str],
+    seed: int,
+    notes: list[str],
 ) -> tuple[str, dict[str, Profile], int, Iterator[Judged]]:
     """What is predicted by which profiles, how much it is, and the predictions to come."""
     if found.kind == "published":
@@ -200,16 +199,21 @@ def _work(
         return "Published runs of S-LoRA", known, len(found.slora), work
     known = {} if profile is None else {profile: load_profile(profile)}
     rows: Iterable[Judged] = ()
-    if found.tables:
+    tables = found.tables
+    if tables:
         if profile is None:
             raise UserError(
-                f"{found.tables[0].path.name}: does not say what to predict with: choose a profile"
+                f"{tables[0].path.name}: does not say what to predict with: choose a profile"
             )
-        rows = judge_tables(found.tables, known[profile])
+        if known[profile].load is None and any(table.format is LOADS for table in tables):
+            tables = [table for table in tables if table.format is not LOADS]
+            notes.append("Loads are left out: the profile does not say how long they take")
+        rows = judge_tables(tables, known[profile])
     runs_of_own = (judge_run(run, profile, _watched) for run in found.runs)
-    what = {table.format.name.replace("_", " ") for table in found.tables if len(table)}
+    what = {table.format.name.replace("_", " ") for table in tables if len(table)}
     told = " and ".join([*sorted(what), *(["runs"] if found.runs else [])])
-    return f"Measured {told}", known, _count(found), chain(rows, runs_of_own)
+    count = sum(map(len, tables)) + len(found.runs)
+    return f"Measured {told}", known, count, chain(rows, runs_of_own)
 
 
 def _watched(time_s: float, arrived: int) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from simlora.calibration.tables import Selection
 from simlora.dashboard import jobs
@@ -18,10 +17,11 @@ from simlora.dashboard.fidelity_files import (
     SUFFIXES,
     Kind,
     kind_of,
-    safe_name,
 )
 from simlora.dashboard.fidelity_fit import FitRequest
 from simlora.dashboard.fidelity_tasks import BUDGET_S, MOST_RUNS, Choice
+from simlora.dashboard.text import show_mistake
+from simlora.dashboard.uploads import files_of, safe_name
 from simlora.errors import UserError
 from simlora.scenario.catalog import gpu_names, model_names
 from simlora.scenario.presets import PRESETS
@@ -59,9 +59,9 @@ def show() -> None:
     """Draw the section."""
     st.caption(
         "Upload what a server was measured to do: a table of steps, adapter loads or runs, or a "
-        "JSON result of vllm bench serve, as docs/measurements.md describes them; runs.csv of "
-        "simlora live with the scenario.resolved.yaml beside it; or a table of published runs as "
-        "simlora validate reads them (--recipe bsc or s-lora). Each run is simulated and laid "
+        "JSON result of `vllm bench serve`, as docs/measurements.md describes them; runs.csv of "
+        "`simlora live` with the scenario.resolved.yaml beside it; or a table of published runs as "
+        "`simlora validate` reads them (recipe bsc or s-lora). Each run is simulated and laid "
         "beside its measurement. Files stay on this server only while they are read; up to "
         f"{MOST_FILES} of them, {MOST_BYTES / 1e6:.0f} MB together."
     )
@@ -76,14 +76,14 @@ def show() -> None:
     asked = None
     if uploads:
         try:
-            files = _files(uploads)
+            files = files_of(uploads)
             asked = _settings(files)
         except UserError as error:
-            st.error(str(error))
+            show_mistake(error)
     if jobs.running(KIND):
         _progress()
     if jobs.mistake(KIND):
-        st.error(jobs.mistake(KIND))
+        show_mistake(jobs.mistake(KIND))
     found = jobs.result(KIND)
     if found is not None:
         from simlora.dashboard.fidelity_charts import draw
@@ -101,19 +101,7 @@ def _progress() -> None:
         return
     bar, button = st.columns([5, 1], vertical_alignment="center")
     bar.progress(min(max(job.share, 0.0), 1.0), text=f"{job.title}: {job.told}")
-    if button.button("Cancel", on_click=jobs.cancel, key="fidelity_cancel", width="stretch"):
-        st.rerun()
-
-
-def _files(uploads: Sequence[UploadedFile]) -> dict[str, bytes]:
-    """The files by their names. Raises UserError if two have the same one."""
-    files: dict[str, bytes] = {}
-    for one in uploads:
-        name = safe_name(one.name)
-        if name in files:
-            raise UserError(f"{name}: is there twice; give the files names of their own")
-        files[name] = one.getvalue()
-    return files
+    button.button("Cancel", on_click=jobs.cancel, key="fidelity_cancel", width="stretch")
 
 
 def _settings(files: dict[str, bytes]) -> _Asked | None:

@@ -8,11 +8,11 @@ import numpy as np
 
 from simlora.dashboard.run_figures import RunFigures
 from simlora.errors import UserError
-from simlora.report.asked import read_asked, told_over_time
 from simlora.report.gauges import fleet_gauges, pool_gb
 from simlora.report.lead import lead
-from simlora.report.limits import what_limits
-from simlora.results.files import REQUESTS, RESOLVED_SCENARIO
+from simlora.report.limits import limits_of
+from simlora.report.requests import read_requests
+from simlora.results.files import RESOLVED_SCENARIO
 from simlora.results.result import Result
 from simlora.scenario.deployment import expand
 from simlora.scenario.loading import load_scenario
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 POINTS = 150  # of a line over time
 _BINS, _REQUESTS_A_BIN = 40, 20  # of percentiles over time
+_OWNERS = ("adapter_pages", "kv_pages", "prefix_pages", "free_pages")
+_GAUGES = ("running", "waiting", "adapter_gb", "kv_gb", "prefix_gb", "free_gb", "cold_per_s")
 _TENANT_COLUMNS = (
     "tenant",
     "tier",
@@ -49,9 +51,8 @@ _REQUEST_COLUMNS = [
 
 def figures_of(result: Result) -> RunFigures:
     """The figures of a result. Raises UserError if a table cannot be read."""
-    requests = _requests(result)
-    asked = read_asked(result) if told_over_time(result) else None
-    words = (*lead(result.summary, result.timeline), *what_limits(result, asked))
+    requests = read_requests(result, _REQUEST_COLUMNS)
+    words = (*lead(result.summary, result.timeline), *limits_of(result))
     tenants = result.tenants
     known = [name for name in _TENANT_COLUMNS if name in tenants.columns]
     return RunFigures(
@@ -64,26 +65,13 @@ def figures_of(result: Result) -> RunFigures:
     )
 
 
-def _requests(result: Result) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa
-
-    path = result.directory / REQUESTS
-    try:
-        return pd.read_parquet(path, columns=_REQUEST_COLUMNS)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(
-            f"{path}: cannot be read as the Parquet table of a run: {str(error).splitlines()[0]}"
-        ) from error
-
-
 def _gauges(result: Result) -> pd.DataFrame:
     import pandas as pd
 
     times, fleet, span_s = fleet_gauges(result)
     held_gb = pool_gb(result)
     if not len(times):
-        return pd.DataFrame({"time_s": []})
+        return pd.DataFrame(columns=["time_s", *_GAUGES], dtype=float)
     starts = np.unique(
         np.linspace(0, len(times), min(POINTS, len(times)), endpoint=False).astype(int)
     )
@@ -91,8 +79,7 @@ def _gauges(result: Result) -> pd.DataFrame:
     ends_s = np.append(times[starts[1:]], span_s)
     missed = np.add.reduceat(fleet["adapter_lookups"] - fleet["adapter_hits"], starts)
     means = {name: fleet[name] for name in ("running", "waiting")} | {
-        name.replace("_pages", "_gb"): held_gb[name]
-        for name in ("adapter_pages", "kv_pages", "prefix_pages", "free_pages")
+        name.replace("_pages", "_gb"): held_gb[name] for name in _OWNERS
     }
     return pd.DataFrame(
         {
@@ -112,14 +99,13 @@ def _ttft(requests: pd.DataFrame, span_s: float) -> pd.DataFrame:
         bins = int(np.clip(len(rows) // _REQUESTS_A_BIN, 1, _BINS))
         width_s = max(span_s, 1e-9) / bins
         place = np.minimum((rows["arrival_s"] / width_s).astype(int), bins - 1)
-        found = rows.groupby(place)["ttft_s"].quantile([0.5, 0.99]).unstack()
+        found = rows.groupby(place)["ttft_s"].quantile(0.99)
         parts.append(
             pd.DataFrame(
                 {
                     "tier": str(tier),
                     "time_s": (found.index.to_numpy() + 0.5) * width_s,
-                    "p50_s": found[0.5].to_numpy(),
-                    "p99_s": found[0.99].to_numpy(),
+                    "p99_s": found.to_numpy(),
                 }
             )
         )
@@ -137,9 +123,6 @@ def _adapters(result: Result, requests: pd.DataFrame) -> pd.DataFrame:
             "tier": of["tier"].first().astype(str),
             "requests": of.size(),
             "ttft_p99_s": of["ttft_s"].quantile(0.99),
-            "cold": (asked["adapter_source"] != "hot")
-            .groupby(asked["adapter"], observed=True)
-            .sum(),
         }
     )
     nbytes = _sizes(result)

@@ -10,11 +10,18 @@ import streamlit as st
 from simlora.dashboard import jobs, state
 from simlora.dashboard.pages import PAGES
 from simlora.dashboard.sidebar import link_sidebar, scenario_sidebar
+from simlora.dashboard.text import show_mistake
 from simlora.errors import UserError
 
-# Figures that fit into a card on a phone, and a page that does not begin halfway down.
+# Figures that fit into a card on a phone, cards of one width that fill their rows, charts that do
+# not outgrow a window that was made narrower, and a page that does not begin halfway down.
 _STYLE = """<style>
 [data-testid="stMetricValue"] { font-size: 1.5rem; }
+[class*="st-key-cards_"] {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(9.2rem, 1fr));
+}
+[class*="st-key-cards_"] > * { width: 100% !important; }
+[data-testid="stVegaLiteChart"] svg { max-width: 100%; }
 [data-testid="stMainBlockContainer"] { padding-top: 4.5rem; padding-bottom: 3rem; }
 </style>"""
 
@@ -22,8 +29,6 @@ _STYLE = """<style>
 def main(home: Path) -> None:
     """Draw the page that is asked for. `home` is the directory with the folder `scenarios`."""
     st.set_page_config("simlora", "📊", "wide")
-    st.set_option("client.showErrorDetails", "none")  # a traceback is for the log
-    st.set_option("client.toolbarMode", "minimal")
     st.html(_STYLE)
     first = "base" not in st.session_state
     state.open_session()
@@ -48,7 +53,7 @@ def main(home: Path) -> None:
     try:
         page.run()
     except UserError as error:
-        st.error(str(error))
+        show_mistake(error)
     if first:  # nothing is changed yet, so the page need not wait for the many controls
         scenario_sidebar(home)
     link_sidebar()

@@ -10,10 +10,12 @@ from typing import Any
 
 import streamlit as st
 
+from simlora.dashboard.text import show_mistake
 from simlora.dashboard.workers import Worker, Workers, outcome
 from simlora.errors import UserError
 
 POLL_S = 0.25
+SUPERSEDED = "cancelled, because another page began to compute: a session does one thing at a time"
 WAITING = "waiting until one of the server's processes is free"
 
 
@@ -73,8 +75,10 @@ def begin(
     Its result is `result(kind)` when it is there. An equal task's is there at once if it is still
     remembered.
     """
-    cancel()
     own = desk()
+    if own.job is not None and own.job.kind != kind:
+        own.mistakes[own.job.kind] = SUPERSEDED
+    cancel()
     own.mistakes.pop(kind, None)
     files = files or {}
     key = _key(task, arguments, files) if remember else None
@@ -118,8 +122,9 @@ def settings(kind: str) -> Any | None:
 
 
 def forget(kind: str) -> None:
-    """The latest result of that kind is not wanted any more."""
+    """What the latest job of that kind came to is not wanted any more."""
     desk().results.pop(kind, None)
+    desk().mistakes.pop(kind, None)
 
 
 def tell_if_stale(kind: str, present: Any, button: str) -> None:
@@ -137,7 +142,7 @@ def shown(kind: str, present: Any, button: str, nothing: str) -> Any | None:
     of other settings than the `present` ones, or `nothing` where there has been none."""
     wrong = mistake(kind)
     if wrong:
-        st.error(wrong)
+        show_mistake(wrong)
     found = result(kind)
     if found is not None:
         tell_if_stale(kind, present, button)

@@ -112,7 +112,7 @@ KPIS: Sequence[Kpi] = (
 
 def show_kpis(summary: Summary, pinned: Summary | None = None, suffix: str = "") -> None:
     """Cards in a row that wraps; beside a pinned run each tells its change in percent."""
-    with st.container(horizontal=True, gap="small", key=f"kpis{suffix}"):
+    with st.container(horizontal=True, gap="small", key=f"cards_kpis{suffix}"):
         for kpi in KPIS:
             value = kpi.of(summary)
             before = None if pinned is None else kpi.of(pinned)
@@ -134,10 +134,13 @@ def show_kpis(summary: Summary, pinned: Summary | None = None, suffix: str = "")
             )
 
 
-def _change(value: float | None, before: float | None) -> str:
-    """`+12 %`, with the sign that tells the arrow's direction."""
-    if value is None or not before:
+def _change(value: float | None, before: float | None) -> str | None:
+    """`+12 %`, with the sign that tells the arrow's direction; None where no percentage tells it,
+    because one of the two is not there or the pinned one is 0."""
+    if value == before:
         return SAME
+    if value is None or not before:
+        return None
     percent = 100 * (value / before - 1)
     if abs(percent) < 0.05:
         return SAME

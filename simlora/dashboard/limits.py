@@ -17,6 +17,7 @@ MOST_REPLICATIONS = 10
 
 _PARTS = ("arrivals", "eviction", "order", "policy", "profile", "routing")
 _FILES = ("empirical", "trace")
+_NO_FILES = ("catalog", "description", "events")  # blocks whose texts may look like paths
 
 
 def expected_requests(scenario: Scenario) -> float:
@@ -78,9 +79,7 @@ def check_self_contained(data: Any, source: str) -> None:
     """Raises UserError if the scenario in `data` names a file or a class of the server's: what came
     through a browser must not."""
     for path, text in _texts(data, ()):
-        last = path[-1] if path else ""
-        file = last in _FILES or (path[-2:] != ("catalog", last) and _is_file(path, text))
-        if file:
+        if path and (path[-1] in _FILES or _is_path(path, text)):
             where = ".".join(path)
             raise UserError(
                 f"{source}: {where}: names a file, {text}, which the dashboard does not read; use "
@@ -94,10 +93,10 @@ def check_self_contained(data: Any, source: str) -> None:
             )
 
 
-def _is_file(path: tuple[str, ...], text: str) -> bool:
-    """Whether the name of a model or a timing profile is meant as a path."""
-    named = path[-1] in ("model", "profile") or path[-2:] == ("model", "name")
-    return named and ("/" in text or "\\" in text or text.endswith(".json"))
+def _is_path(path: tuple[str, ...], text: str) -> bool:
+    """Whether a text would be opened as a file: models and timing profiles are named in many
+    places, so whatever looks like a path is one."""
+    return path[0] not in _NO_FILES and ("/" in text or "\\" in text or text.endswith(".json"))
 
 
 def _texts(data: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:

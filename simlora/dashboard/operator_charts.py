@@ -4,6 +4,7 @@ GPU memory by adapter, promises by tenant and cost by tenant."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -16,6 +17,7 @@ from simlora.dashboard.charts import (
     USD,
     axis,
     coloured,
+    log_axis,
     nothing,
     panel,
     table_px,
@@ -23,11 +25,16 @@ from simlora.dashboard.charts import (
 from simlora.dashboard.kpis import KPIS
 from simlora.dashboard.run_charts import memory_over_time, over_time
 from simlora.dashboard.run_figures import RunFigures
-from simlora.dashboard.verdict import escaped, show_words
+from simlora.dashboard.text import escaped
+from simlora.dashboard.verdict import show_words
 from simlora.report.fleet_words import fleet_words
+from simlora.report.measured import from_outside
 from simlora.report.words import duration, share, size, usd
 
 _MOST_BARS = 12
+_OF = " of run "  # in what tells the bars of several runs apart, and is left out of their labels
+_NAME = f"split(datum.label, '{_OF}')[0]"
+_LOG_FROM = 30.0  # largest over least, from where on bars would all be dots but one
 
 Runs = Mapping[str, RunFigures]
 
@@ -50,12 +57,25 @@ def draw(runs: Runs) -> None:
             "cold lookups/s",
         )
         _sla_by_tenant(runs)
-        for name, figures in runs.items():
-            of = f": {name}" if len(runs) > 1 else ""
-            memory_over_time(figures, f"GPU memory by owner{of}")
+        if len(runs) == 1:
+            _memory_by_owner(runs)
+    if len(runs) > 1:
+        _memory_by_owner(runs)
     for name, figures in runs.items():
         st.markdown(escaped(f"{name}: {fleet_words(figures.summary['simulation'])}"))
         show_words(figures)
+
+
+def _memory_by_owner(runs: Runs) -> None:
+    """A panel a run, those of several runs in pairs."""
+    # Of a run that was measured from outside, nobody knows it.
+    known = [run for run, figures in runs.items() if not from_outside(figures.summary)]
+    for first in range(0, len(known), 2):
+        columns = st.columns(min(len(runs), 2), gap="medium")
+        for column, run in zip(columns, known[first : first + 2], strict=False):
+            of = f": {run}" if len(runs) > 1 else ""
+            with column:
+                memory_over_time(runs[run], f"GPU memory by owner{of}")
 
 
 def _key_figures(runs: Runs) -> None:
@@ -63,19 +83,19 @@ def _key_figures(runs: Runs) -> None:
         {
             "figure": kpi.label,
             **{name: kpi.told(kpi.of(figures.summary)) for name, figures in runs.items()},
-            "what it is": kpi.help,
         }
         for kpi in KPIS
     ]
+    st.markdown("**Key figures**", help="\n".join(f"- {kpi.label}: {kpi.help}" for kpi in KPIS))
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
         width="stretch",
         height=table_px(len(rows)),
         column_config={
-            "figure": st.column_config.TextColumn(pinned=True, width=130, help="With its unit."),
+            "figure": st.column_config.TextColumn(pinned=True, width=115, help="With its unit."),
             **{
-                name: st.column_config.TextColumn(width=120, help=f"Of the run {name}.")
+                name: st.column_config.TextColumn(width=110, help=f"Of the run {name}.")
                 for name in runs
             },
         },
@@ -84,16 +104,14 @@ def _key_figures(runs: Runs) -> None:
 
 def _p99_by_adapter(runs: Runs) -> None:
     """The slowest adapters of each run."""
-    title = "p99 TTFT by adapter, the slowest"
+    title = "TTFT p99 by adapter, the slowest"
     about = (
         "99th percentile of the time to first token of an adapter's requests; of one with few "
         "requests it is the slowest one."
     )
-    rows = []
+    rows: list[dict[str, Any]] = []
     for run, figures in runs.items():
-        slowest = figures.adapters.dropna(subset=["ttft_p99_s"]).nlargest(
-            _MOST_BARS if len(runs) == 1 else 8, "ttft_p99_s"
-        )
+        slowest = figures.adapters.dropna(subset=["ttft_p99_s"]).nlargest(_most(runs), "ttft_p99_s")
         for row in slowest.itertuples():
             rows.append(
                 {
@@ -105,13 +123,17 @@ def _p99_by_adapter(runs: Runs) -> None:
                     "told": duration(float(row.ttft_p99_s)),
                 }
             )
+    values = [float(row["p99_s"]) for row in rows]
+    x = alt.X("p99_s:Q", axis=axis("TTFT p99", SECONDS, tickCount=5))
+    if values and max(values) > _LOG_FROM * min(values):
+        x = alt.X("p99_s:Q", **log_axis("TTFT p99 (log scale)", values, SECONDS))
     _bars(
         rows,
         runs,
         title,
         about,
-        alt.X("p99_s:Q", axis=axis("p99 TTFT", SECONDS, tickCount=5)),
-        [alt.Tooltip("requests:Q", format=","), alt.Tooltip("told:N", title="p99 TTFT")],
+        x,
+        [alt.Tooltip("requests:Q", format=","), alt.Tooltip("told:N", title="TTFT p99")],
     )
 
 
@@ -126,7 +148,7 @@ def _memory_by_adapter(runs: Runs) -> None:
     rows = []
     for run, figures in runs.items():
         held = figures.adapters.dropna(subset=["held_gb"])
-        for row in held.nlargest(_MOST_BARS if len(runs) == 1 else 8, "held_gb").itertuples():
+        for row in held.nlargest(_most(runs), "held_gb").itertuples():
             rows.append(
                 {
                     "run": run,
@@ -149,32 +171,37 @@ def _memory_by_adapter(runs: Runs) -> None:
     )
 
 
+def _most(runs: Runs) -> int:
+    """How many of each run have a bar."""
+    return max(_MOST_BARS if len(runs) == 1 else 16 // len(runs), 4)
+
+
 def _bars(
-    rows: list[dict[str, object]],
+    rows: list[dict[str, Any]],
     runs: Runs,
     title: str,
     about: str,
     x: alt.X,
     tips: list[alt.Tooltip],
     why: str = "No request asked for an adapter.",
+    whose: str = "adapter",
 ) -> None:
-    """Bars by adapter, those of several runs one below the other."""
+    """Bars by adapter or by tenant, those of several runs one below the other."""
     if not rows:
         nothing(title, about, why)
         return
     table = pd.DataFrame(rows)
     field = "run" if len(runs) > 1 else "tier"
     names = list(runs) if len(runs) > 1 else sorted(set(table["tier"]))
-    table["where"] = table["adapter"] if len(runs) == 1 else table["adapter"] + ", " + table["run"]
-    chart = (
-        alt.Chart(table)
-        .mark_bar()
-        .encode(
-            x=x,
-            y=alt.Y("where:N", sort=None, axis=axis(None, labelLimit=150, labelOverlap=False)),
-            color=coloured(field, names),
-            tooltip=["adapter:N", "run:N", "tier:N", *tips],
-        )
+    table["where"] = table[whose] + _OF + table["run"]
+    base = alt.Chart(table)
+    # A bar has no length on a logarithmic scale.
+    log = "scale" in x.to_dict()
+    chart = (base.mark_point(filled=True, size=70, opacity=1) if log else base.mark_bar()).encode(
+        x=x,
+        y=alt.Y("where:N", sort=None, axis=axis(None, _NAME, labelLimit=150, labelOverlap=False)),
+        color=coloured(field, names),
+        tooltip=[f"{whose}:N", "run:N", "tier:N", *tips],
     )
     panel(title, about, chart, 10 + 20 * len(table), names)
 
@@ -238,13 +265,13 @@ def _cost_by_tenant(runs: Runs) -> None:
     )
     rows = []
     for run, figures in runs.items():
-        dearest = figures.tenants.nlargest(_MOST_BARS if len(runs) == 1 else 8, "cost_usd")
+        dearest = figures.tenants.nlargest(_most(runs), "cost_usd")
         total = float(figures.tenants["cost_usd"].sum()) or 1.0
         for row in dearest.itertuples():
             rows.append(
                 {
                     "run": run,
-                    "adapter": str(row.tenant),
+                    "tenant": str(row.tenant),
                     "tier": str(row.tier),
                     "requests": row.offered,
                     "usd": row.cost_usd,
@@ -258,4 +285,5 @@ def _cost_by_tenant(runs: Runs) -> None:
         about,
         alt.X("usd:Q", axis=axis("USD over the run", USD, tickCount=5)),
         [alt.Tooltip("requests:Q", format=","), alt.Tooltip("told:N", title="cost, of the bill")],
+        whose="tenant",
     )

@@ -16,6 +16,7 @@ from simlora.scenario.cost import METHODS
 KIND = "cost"
 _SIDEBAR = "the sidebar's scenario"
 _NOBODY = "nobody"
+_MIX = "the scenario's mix"
 _IDLE = {"own_line": "a line of their own", "spread": "spread over tenants"}
 
 
@@ -68,7 +69,7 @@ def _controls() -> tuple[Any, dict[str, Any], str | None]:
     one, two, three, four = st.columns(4, gap="medium")
     directories = run_directories()
     chosen = one.selectbox(
-        "Of",
+        "Cost of",
         [_SIDEBAR, *directories],
         format_func=lambda place: told(place) if isinstance(place, Path) else str(place),
         key="cost_source",
@@ -77,10 +78,14 @@ def _controls() -> tuple[Any, dict[str, Any], str | None]:
     )
     source = chosen if isinstance(chosen, Path) else state.scenario()
     cost = state.scenario().cost.attribution
+    used = [name for name, part in cost.method.model_dump().items() if part]
+    own = used[0] if len(used) == 1 else _MIX
+    methods = [*METHODS] if own != _MIX else [_MIX, *METHODS]
     method = two.selectbox(
         "Divide the bill by",
-        METHODS,
-        key="cost_method",
+        methods,
+        index=methods.index(own),
+        key=state.keyed("cost_method", own),
         bind="query-params",
         help="gpu_seconds: the time of batches. compute_units: the operations of a tenant's "
         "tokens. tokens: prompt and output alike. residency: bytes in GPU memory over time.",
@@ -107,5 +112,7 @@ def _controls() -> tuple[Any, dict[str, Any], str | None]:
         help="Whether an instance of its own would pay for this tenant. Of a group the first 20 "
         "can be chosen.",
     )
-    changes = {"cost.attribution.method": method, "cost.attribution.idle": idle}
+    changes: dict[str, Any] = {"cost.attribution.idle": idle}
+    if method != _MIX:
+        changes["cost.attribution.method"] = method
     return source, changes, None if tenant == _NOBODY else str(tenant)

@@ -14,6 +14,7 @@ from simlora.scenario.catalog import gpu_names
 
 KIND = "plan"
 _FIRST = ("l40s", "a100-80gb", "h100-80gb")
+_MOST_GPUS = 5
 _REPLICATIONS = 3
 _MOST_SEARCHED = 12  # fleets, for the bar alone: how many there will be nobody knows
 
@@ -28,6 +29,8 @@ def show() -> None:
     changes, budget, headroom = _controls()
     scenario, problem = state.scenario(), None
     try:
+        if not changes["plan.gpus"]:
+            raise UserError("Choose at least one GPU.")
         scenario = scenario.with_overrides(changes)
         check_size(scenario, 1 if state.replayed() else _REPLICATIONS + 1)
     except UserError as error:
@@ -66,7 +69,7 @@ def _controls() -> tuple[dict[str, Any], float | None, bool]:
         first,
         key=state.keyed("plan_gpus", first),
         bind="query-params",
-        max_selections=5,
+        max_selections=max(_MOST_GPUS, len(first)),
         help="Replicas of one kind each; with their prices in the catalog or the scenario.",
     )
     most = two.number_input(
@@ -97,7 +100,7 @@ def _controls() -> tuple[dict[str, Any], float | None, bool]:
         help="Load the fleet more and more until a promise breaks. Takes longer.",
     )
     changes = {
-        "plan.gpus": gpus or list(_FIRST),
+        "plan.gpus": gpus,
         "plan.tensor_parallel": scenario.plan.tensor_parallel
         or sorted({pool.tensor_parallel for pool in scenario.fleet}),
         "plan.max_replicas": int(most),

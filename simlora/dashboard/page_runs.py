@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import streamlit as st
@@ -10,6 +11,7 @@ from simlora.dashboard import jobs, state
 from simlora.dashboard.pages import RUNS
 from simlora.dashboard.run_figures import RunFigures
 from simlora.dashboard.run_files import run_directories, told
+from simlora.dashboard.text import show_mistake
 from simlora.results.files import SUMMARY
 
 KIND = "runs"
@@ -44,13 +46,11 @@ def show() -> None:
         max_selections=_MOST_SHOWN,
         help=f"Up to {_MOST_SHOWN} result directories, the newest first.",
     )
-    if jobs.mistake(KIND):
-        st.error(jobs.mistake(KIND))
     if not chosen:
         st.info("Choose at least one run.")
         return
     figures = _figures(chosen)
-    if figures is None:
+    if not figures:
         return
     from simlora.dashboard.operator_charts import draw
 
@@ -66,13 +66,13 @@ def _keep() -> None:
             key=f"keep_name@{state.generation()}",
             help="The folder in ./runs that is written: letters, digits, dots, dashes, underlines.",
         )
-        plain = bool(name) and all(c.isalnum() or c in "._-" for c in name) and name[0] != "."
+        plain = re.fullmatch(r"[\w-][\w.-]{0,99}", name) is not None
         if st.button("Simulate and keep", disabled=not plain, icon=":material/save:"):
             _keep_run(name)
         if not plain:
-            st.caption("A name has letters, digits, dots, dashes and underlines only.")
+            st.caption("A name has up to 100 letters, digits, dots, dashes and underlines.")
     if jobs.mistake(KEEP):
-        st.error(jobs.mistake(KEEP))
+        show_mistake(jobs.mistake(KEEP))
 
 
 def _keep_run(name: str) -> None:
@@ -88,24 +88,33 @@ def _keep_run(name: str) -> None:
     )
 
 
-def _figures(chosen: list[Path]) -> dict[str, RunFigures] | None:
-    """The figures of these runs, read one after the other by a worker; None until all are here."""
-    known: dict[tuple[Path, float], RunFigures] = st.session_state.setdefault("runs_known", {})
+def _figures(chosen: list[Path]) -> dict[str, RunFigures]:
+    """The figures of these runs, read one after the other by a worker; none until all are here.
+    Says of which runs there are none, and why."""
+    known: dict[tuple[Path, float], RunFigures | str] = st.session_state.setdefault(
+        "runs_known", {}
+    )
     wanted = {place: (place, (place / SUMMARY).stat().st_mtime) for place in chosen}
     for key in [key for key in known if key not in wanted.values()]:
         del known[key]
     asked: tuple[Path, float] | None = st.session_state.get("runs_asked")
     if asked is not None and not jobs.running(KIND):
         st.session_state["runs_asked"] = None
-        found = jobs.result(KIND)
+        found = jobs.result(KIND) or jobs.mistake(KIND)
         jobs.forget(KIND)
         if found is not None and asked in wanted.values():
             known[asked] = found
     missing = [key for key in wanted.values() if key not in known]
-    if not missing:
-        return {told(place): known[key] for place, key in wanted.items()}
-    if jobs.running(KIND) or jobs.running(KEEP) or jobs.mistake(KIND):
-        return None
-    st.session_state["runs_asked"] = missing[0]
-    jobs.begin(KIND, "Reading", "read_run", missing[0][0], remember=False)
-    return None
+    if missing:
+        if not jobs.running(KIND) and not jobs.running(KEEP):
+            st.session_state["runs_asked"] = missing[0]
+            jobs.begin(KIND, "Reading", "read_run", missing[0][0], remember=False)
+        return {}
+    read: dict[str, RunFigures] = {}
+    for place, key in wanted.items():
+        one = known[key]
+        if isinstance(one, str):
+            show_mistake(one)
+        else:
+            read[told(place)] = one
+    return read

@@ -42,6 +42,11 @@ def show() -> None:
         "protects them."
     )
     asked = _controls()
+    if _independent(state.scenario()) is not state.scenario():
+        st.caption(
+            "The scenario's own pattern of arrivals is left out on this page, so that the burst "
+            "alone makes the difference: requests arrive as a Poisson process of the same rate."
+        )
     problem, runs = None, _runs(asked)
     try:
         check_size(noisy(state.scenario(), asked) if asked.noisy else state.scenario(), runs)

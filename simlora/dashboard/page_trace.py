@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import get_args
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from simlora.dashboard import jobs, state
 from simlora.dashboard.limits import MOST_REQUESTS, MOST_TENANTS
+from simlora.dashboard.text import show_mistake
 from simlora.dashboard.trace_figures import DETECT, MOST_ROWS
 from simlora.dashboard.trace_load import TraceLoad
+from simlora.dashboard.uploads import files_of, safe_name
 from simlora.errors import UserError
 from simlora.workload.importers import IMPORTERS, ImportOptions
 from simlora.workload.importers.base import TimeUnit
@@ -58,7 +59,7 @@ def show() -> None:
     if uploads:
         _settings(uploads)
     if jobs.mistake(KIND):
-        st.error(jobs.mistake(KIND))
+        show_mistake(jobs.mistake(KIND))
     found = jobs.result(KIND)
     if found is not None:
         from simlora.dashboard.trace_charts import draw
@@ -159,14 +160,16 @@ def _settings(uploads: list[UploadedFile]) -> None:
         help="Of the arrival column, where a table has columns of its own. datetime: date and "
         "time as text.",
     )
-    mapping: dict[str, str] = {}
     try:
         mapping = _mapping(uploads, format_name)
     except UserError as error:
-        st.error(str(error))
+        show_mistake(error)
         return
     if st.button("Read the trace", type="primary", icon=":material/play_arrow:"):
-        _read(uploads, format_name, int(anonymous), float(zipf), unit, mapping)
+        options = ImportOptions(
+            int(anonymous) or None, float(zipf), column_map=mapping, time_unit=unit
+        )
+        _read(uploads, format_name, options)
 
 
 def _mapping(uploads: list[UploadedFile], format_name: str) -> dict[str, str]:
@@ -198,7 +201,7 @@ def _columns(upload: UploadedFile) -> tuple[str, ...]:
     if upload.file_id not in known:
         known.clear()
         known[upload.file_id] = ()
-        name = _safe(upload.name)
+        name = safe_name(upload.name)
         if name.endswith(TABLE_SUFFIXES):
             with TemporaryDirectory(prefix="simlora-dashboard-") as scratch:
                 file = Path(scratch) / name
@@ -211,23 +214,10 @@ def _columns(upload: UploadedFile) -> tuple[str, ...]:
     return known[upload.file_id]
 
 
-def _read(
-    uploads: list[UploadedFile],
-    format_name: str,
-    tenants: int,
-    zipf: float,
-    unit: Any,
-    mapping: dict[str, str],
-) -> None:
+def _read(uploads: list[UploadedFile], format_name: str, options: ImportOptions) -> None:
+    files = files_of(uploads)
     jobs.forget(KIND)
-    files = {_safe(upload.name): upload.getvalue() for upload in uploads}
-    options = ImportOptions(tenants or None, zipf, column_map=mapping, time_unit=unit)
     names = tuple(sorted(files))
     jobs.begin(
         KIND, "Reading", "read_trace", format_name, names, options, files=files, remember=False
     )
-
-
-def _safe(name: str) -> str:
-    """A file name that stays in its directory."""
-    return re.sub(r"[^\w.-]+", "_", Path(name).name).lstrip(".") or "trace"

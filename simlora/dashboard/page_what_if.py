@@ -6,6 +6,7 @@ import streamlit as st
 
 from simlora.dashboard import jobs, state
 from simlora.dashboard.run_figures import RunFigures
+from simlora.dashboard.text import show_mistake
 
 KIND = "what-if"
 
@@ -17,11 +18,12 @@ def show() -> None:
         "Change the scenario in the sidebar and simulate it: how long do requests take, why, and "
         "what does the fleet cost? Pin a result to see the next one beside it."
     )
-    if not st.session_state.get("asked"):  # the first answer comes unasked
+    # The first answer comes unasked, but not in place of one that was asked for.
+    if not st.session_state.get("asked") and jobs.desk().job is None:
         _simulate()
     _buttons()
     if jobs.mistake(KIND):
-        st.error(jobs.mistake(KIND))
+        show_mistake(jobs.mistake(KIND))
     figures: RunFigures | None = jobs.result(KIND)
     if figures is None:
         if jobs.running(KIND):

@@ -9,7 +9,7 @@ import streamlit as st
 from simlora.dashboard import state
 from simlora.dashboard.charts import SECONDS, USD, axis, panel, run_colours, table_px
 from simlora.dashboard.plan_figures import PlanFigures
-from simlora.dashboard.verdict import escaped
+from simlora.dashboard.text import escaped
 from simlora.errors import UserError
 from simlora.report.style import BLUE
 from simlora.report.words import duration, share, usd
@@ -30,7 +30,8 @@ def draw(found: PlanFigures) -> None:
     if found.best is None:
         st.warning("No fleet of these keeps every promise.")
     else:
-        told = f"**{escaped(found.best)}**, {escaped(usd(found.usd_per_month))} a month"
+        above = "" if found.within_budget else ", above the budget"
+        told = f"**{escaped(found.best)}**, {escaped(usd(found.usd_per_month))} a month{above}"
         (st.success if found.within_budget else st.warning)(told)
     for sentence in found.sentences:
         st.markdown(escaped(sentence))
@@ -60,7 +61,7 @@ def draw(found: PlanFigures) -> None:
     if found.servers:
         with st.expander("How to start a replica"):
             for name, checked, notes, line in found.servers:
-                st.markdown(escaped(f"{name}, options of {checked}. {' '.join(notes)}"))
+                st.markdown(escaped(f"{name}: {'; '.join((f'options of {checked}', *notes))}."))
                 st.code(line, language="bash")
     st.caption(escaped(found.effort))
 
@@ -76,7 +77,7 @@ def _take_over(found: PlanFigures) -> None:
 
 def _fleets(fleets: pd.DataFrame) -> None:
     """Cost against latency of all fleets that were confirmed."""
-    known = fleets.drop_duplicates("fleet").dropna(subset=["ttft_p99_s"])
+    known = fleets.dropna(subset=["ttft_p99_s"])
     if not len(known):
         return
     table = known.assign(
@@ -93,13 +94,13 @@ def _fleets(fleets: pd.DataFrame) -> None:
         y=alt.Y(
             "ttft_p99_s:Q",
             scale=alt.Scale(zero=False, padding=24),
-            axis=axis("p99 TTFT", SECONDS, tickCount=5),
+            axis=axis("TTFT p99", SECONDS, tickCount=5),
         ),
     )
     tips = [
         "fleet:N",
         alt.Tooltip("told_usd:N", title="USD a month"),
-        alt.Tooltip("told_s:N", title="p99 TTFT"),
+        alt.Tooltip("told_s:N", title="TTFT p99"),
         alt.Tooltip("told_used:N", title="of a bound used"),
     ]
     names = list(table["fleet"])
@@ -107,12 +108,12 @@ def _fleets(fleets: pd.DataFrame) -> None:
         color=alt.Color(
             "fleet:N",
             scale=alt.Scale(domain=names, range=run_colours(names) if len(names) > 1 else [BLUE]),
-            legend=alt.Legend(orient="bottom", title=None, columns=1, labelLimit=300, offset=6),
+            legend=alt.Legend(orient="bottom", title=None, columns=1, labelLimit=270, padding=0),
         ),
         tooltip=tips,
     )
     panel(
-        "Fleets that keep every promise: cost against p99 TTFT",
+        "Fleets that keep every promise: cost against TTFT p99",
         "Each was confirmed on further seeds; p99 time to first token over all tiers, mean of "
         "these runs.",
         chart,

@@ -11,7 +11,8 @@ from simlora.planning.plan import Plan, plan
 from simlora.planning.search import words
 from simlora.planning.search.branch import Found
 from simlora.planning.search.flags import servers
-from simlora.planning.search.promises import WORDS
+from simlora.planning.search.verdict import Evidence
+from simlora.report.words import promise, share
 from simlora.scenario.schema import Scenario
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 class PlanFigures:
     """`best` is the name of the cheapest fleet (None: there is none) at `usd_per_month`, `scenario`
     the one on it. `sentences` say what was found or why nothing was; `evidence` has a row a
-    promise; `fleets` every confirmed fleet of `kind` gpu or front; `servers` name, release, notes
-    and command line of how to start it."""
+    promise; `fleets` the cheapest of each kind of GPU, and those that no other one beats in cost
+    and TTFT p99; `servers` name, release, notes and command line of how to start it."""
 
     best: str | None
     usd_per_month: float | None
@@ -83,16 +84,22 @@ def _evidence(best: Found | None) -> pd.DataFrame:
         [
             {
                 "tier": one.promise.tier_name,
-                "promise": f"{WORDS[one.promise.bound]} {one.promise.figure(one.promise.value)}",
-                "worst run": "—" if one.worst is None else one.promise.figure(one.worst),
+                **_promised(one),
                 "requests": f"{one.requests:,}",
-                "broken": f"{one.broken_share:.2%}",
-                "at most": f"{one.upper:.2%}",
-                "allowed": f"{one.promise.allowed:.2%}",
+                "broken": share(one.broken_share),
+                "at most": share(one.upper),
+                "allowed": share(one.promise.allowed),
             }
             for one in best.confirmation.evidence
         ]
     )
+
+
+def _promised(one: Evidence) -> dict[str, str]:
+    """As the page Tiers says it."""
+    kept = {"promised": one.promise.value, "measured": one.worst, "met": True}
+    asked, worst, _ = promise(one.promise.bound, kept)
+    return {"promise": asked, "worst run": worst}
 
 
 def _fleets(found: Plan) -> pd.DataFrame:
@@ -101,14 +108,12 @@ def _fleets(found: Plan) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "kind": kind,
                 "fleet": one.name,
                 "usd": one.usd_per_month,
                 "ttft_p99_s": one.ttft_p99_s if math.isfinite(one.ttft_p99_s) else None,
                 "used": one.used,
             }
-            for kind, fleets in (("gpu", found.by_gpu), ("front", found.front))
-            for one in fleets
+            for one in {one.name: one for one in (*found.by_gpu, *found.front)}.values()
         ],
-        columns=["kind", "fleet", "usd", "ttft_p99_s", "used"],
+        columns=["fleet", "usd", "ttft_p99_s", "used"],
     )

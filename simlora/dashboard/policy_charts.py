@@ -20,7 +20,7 @@ from simlora.dashboard.charts import (
     table_px,
 )
 from simlora.dashboard.study_tasks import Policies
-from simlora.dashboard.verdict import escaped
+from simlora.dashboard.text import escaped
 from simlora.planning.bound import BELADY, distances, is_bound
 from simlora.planning.capacity_curves import CapacityCurves
 from simlora.planning.compare import Comparison, Line
@@ -79,12 +79,14 @@ def _table(compared: Comparison, metrics: Sequence[Any]) -> None:
             row[line.variant] = _cell(line)
         rows.append(row)
     columns: dict[str, Any] = {
-        "figure": st.column_config.TextColumn("figure", pinned=True, width=170)
+        "figure": st.column_config.TextColumn(
+            "figure", pinned=True, width=175, help="With its unit, as the command line names it."
+        )
     }
     for index, name in enumerate(names):
         columns[name] = st.column_config.TextColumn(
             f"{name} (baseline)" if not index else name,
-            width=130 if not index else 190,
+            width=120 if not index else 180,
             help="Mean over replications"
             + (
                 "."

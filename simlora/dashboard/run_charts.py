@@ -26,6 +26,7 @@ from simlora.report.words import duration, share
 
 Runs = Mapping[str, RunFigures]
 
+_NO_GAUGES = "Nothing was sampled over time in this run."
 METRICS = {
     "TTFT": ("ttft_s", "time to first token", "ttft_p99_s"),
     "TPOT": ("tpot_s", "time per output token after the first", "tpot_p99_s"),
@@ -101,8 +102,8 @@ def latency_by_tier(runs: Runs, metric: str) -> None:
     tips = ["tier:N", "run:N", "median:N", "99th percentile:N"]
     base = alt.Chart(table).encode(y=y, yOffset=offset, color=coloured("run", list(runs)))
     layers: list[Any] = [
-        base.mark_rule(strokeWidth=3, opacity=0.45).encode(x=x, x2="p99:Q", tooltip=tips),
-        base.mark_point(size=50, filled=False).encode(x=x, tooltip=tips),
+        base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=x, x2="p99:Q", tooltip=tips),
+        base.mark_point(size=50, filled=False, opacity=1).encode(x=x, tooltip=tips),
         base.mark_point(size=70, filled=True, shape="diamond", opacity=1).encode(
             x=alt.X("p99:Q", **look), tooltip=tips
         ),
@@ -110,7 +111,7 @@ def latency_by_tier(runs: Runs, metric: str) -> None:
     if promises:
         layers.append(
             alt.Chart(pd.DataFrame(promises))
-            .mark_tick(color=GREEN, thickness=3, size=18)
+            .mark_tick(color=GREEN, thickness=3, size=18, opacity=1)
             .encode(
                 x=alt.X("promised:Q", **look),
                 y=y,
@@ -132,8 +133,10 @@ def phases_by_tier(runs: Runs) -> None:
             "seconds": tier[key]["mean"],
             "mean": duration(tier[key]["mean"]),
         }
+        for tier_name in dict.fromkeys(name for one in runs.values() for name in _asking(one))
         for run, figures in runs.items()
         for name, tier in _asking(figures).items()
+        if name == tier_name
         for key, (label, _) in PHASES.items()
         if tier[key]["mean"]
     ]
@@ -178,7 +181,7 @@ def adapters_found(runs: Runs) -> None:
                 "told": f"{share(found.get(key, 0) / total)} ({found.get(key, 0):,})",
             }
             for key, (label, _) in SOURCES.items()
-            if total
+            if found.get(key, 0)
         ]
     title, about = (
         "Where adapters were found",
@@ -190,7 +193,8 @@ def adapters_found(runs: Runs) -> None:
     if not rows:
         nothing(title, about, "No request asked for an adapter.")
         return
-    names = [label for label, _ in SOURCES.values()]
+    known = dict(SOURCES.values())
+    names = [label for label in known if any(row["place"] == label for row in rows)]
     chart = (
         alt.Chart(pd.DataFrame(rows))
         .mark_bar()
@@ -201,7 +205,7 @@ def adapters_found(runs: Runs) -> None:
                 scale=alt.Scale(domain=[0, 1]),
             ),
             y=alt.Y("run:N", sort=list(runs), axis=axis(None, labelLimit=110)),
-            color=coloured("place", names, [colour for _, colour in SOURCES.values()]),
+            color=coloured("place", names, [known[name] for name in names]),
             order=alt.Order("index:Q"),
             tooltip=["run:N", "place:N", alt.Tooltip("told:N", title="lookups")],
         )
@@ -213,6 +217,9 @@ def adapters_found(runs: Runs) -> None:
 def over_time(runs: Runs, column: str, title: str, about: str, label: str) -> None:
     """A gauge of the whole fleet over time, a line for each run."""
     table = stacked_runs({run: figures.gauges[["time_s", column]] for run, figures in runs.items()})
+    if not len(table):
+        nothing(title, about, _NO_GAUGES)
+        return
     words, unit_s = time_axis(float(table["time_s"].max()))
     table = table.assign(time=table["time_s"] / unit_s)
     chart = (
@@ -234,6 +241,13 @@ def over_time(runs: Runs, column: str, title: str, about: str, label: str) -> No
 
 def memory_over_time(figures: RunFigures, title: str = "GPU memory by owner") -> None:
     """The page pools of the fleet by owner."""
+    about = (
+        "What the page pools of the whole fleet hold, without the base model's weights. Adapters "
+        "stay after use for as long as nothing else needs their pages."
+    )
+    if not len(figures.gauges):
+        nothing(title, about, _NO_GAUGES)
+        return
     words, unit_s = time_axis(float(figures.gauges["time_s"].max()))
     names = [label for label, _ in OWNERS.values()]
     table = (
@@ -259,15 +273,14 @@ def memory_over_time(figures: RunFigures, title: str = "GPU memory by owner") ->
     )
     panel(
         title,
-        "What the page pools of the whole fleet hold, without the base model's weights. Adapters "
-        "stay after use for as long as nothing else needs their pages.",
+        about,
         chart,
         names=names,
     )
 
 
 def ttft_over_time(runs: Runs, tier: str) -> None:
-    """p99 TTFT of a tier by time of arrival, a line for each run."""
+    """TTFT p99 of a tier by time of arrival, a line for each run."""
     table = stacked_runs(
         {
             run: figures.ttft[figures.ttft["tier"] == tier]
@@ -282,12 +295,12 @@ def ttft_over_time(runs: Runs, tier: str) -> None:
         .mark_line(point=alt.OverlayMarkDef(size=16), strokeWidth=1.6)
         .encode(
             x=alt.X("time:Q", axis=axis(words, tickCount=6)),
-            y=alt.Y("p99_s:Q", axis=axis("p99 TTFT", SECONDS, tickCount=5)),
+            y=alt.Y("p99_s:Q", axis=axis("TTFT p99", SECONDS, tickCount=5)),
             color=coloured("run", list(runs)),
             tooltip=[
                 "run:N",
                 alt.Tooltip("time_s:Q", format=",.0f", title="arrival (s)"),
-                alt.Tooltip("p99:N", title="p99 TTFT"),
+                alt.Tooltip("p99:N", title="TTFT p99"),
             ],
         )
     )
@@ -298,9 +311,9 @@ def ttft_over_time(runs: Runs, tier: str) -> None:
             y="promised:Q", tooltip=[alt.Tooltip("promised:Q", title="promised p99 (s)")]
         )
     panel(
-        f"p99 TTFT of tier {tier} over time",
-        "By time of arrival, of the requests that got a first token. The green line is the tier's "
-        "promise.",
+        f"TTFT p99 of tier {tier} over time",
+        "By time of arrival, of the requests that got a first token; of few requests the p99 is "
+        "the slowest one. The green line is the tier's promise.",
         chart,
         140,
         list(runs),

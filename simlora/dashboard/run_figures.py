@@ -18,9 +18,9 @@ class RunFigures:
 
     `gauges`: instants (`time_s`) with requests `running` and `waiting`, GB of the page pools by
     owner, and adapter lookups `cold_per_s` that did not find theirs hot. `ttft`: by `tier` and time
-    of arrival, `p50_s` and `p99_s`. `tenants`: as in the result. `adapters`: `requests`,
-    `ttft_p99_s`, `cold` lookups, and `held_gb`, the mean GPU memory it took while its requests were
-    in a batch (NaN: its size is not known). `scenario` is its YAML text, if it is there.
+    of arrival, `p99_s`. `tenants`: as in the result. `adapters`: `requests`, `ttft_p99_s`, and
+    `held_gb`, the mean GPU memory it took while its requests were in a batch (NaN: its size is not
+    known).
     """
 
     summary: dict[str, Any]

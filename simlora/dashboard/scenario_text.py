@@ -82,12 +82,12 @@ def from_code(code: str) -> Scenario:
         raw = unpacker.decompress(packed, _MOST_BYTES)
         if not unpacker.eof:
             raise UserError(f"{LINK}: is not whole; ask for it anew")
-        data = json.loads(raw)
+        text = yamltext.dump(json.loads(raw))
     except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{LINK}: is damaged, so it restores no scenario") from None
-    return scenario_from_text(yamltext.dump(data), LINK)
+    return scenario_from_text(text, LINK)
 
 
 def plain(scenario: Scenario) -> dict[str, Any]:

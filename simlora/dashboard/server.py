@@ -27,6 +27,8 @@ async def ready(app: st.App) -> AsyncIterator[None]:
     worker starts, what sessions need is imported, and the scenario that they open with is
     simulated; what comes in meanwhile waits. After it the workers end."""
     jobs.workers()  # before all else: it starts while this process imports
+    st.set_option("client.showErrorDetails", "none")  # a traceback is for the log
+    st.set_option("client.toolbarMode", "minimal")  # for the first session too
     Thread(target=_open_browser, daemon=True).start()
     await asyncio.gather(asyncio.to_thread(_simulate), asyncio.to_thread(_import))
     try:

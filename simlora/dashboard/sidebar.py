@@ -11,9 +11,9 @@ from simlora.dashboard import state
 from simlora.dashboard.controls import Controls, scenario_controls
 from simlora.dashboard.limits import expected_requests
 from simlora.dashboard.scenario_text import as_yaml
+from simlora.dashboard.text import escaped, show_mistake
 from simlora.dashboard.trace_controls import wanted_trace
 from simlora.dashboard.trace_load import Replay, TraceLoad
-from simlora.dashboard.verdict import escaped
 from simlora.errors import UserError
 from simlora.scenario.schema import Scenario
 
@@ -25,19 +25,19 @@ def scenario_sidebar(home: Path) -> None:
     with st.sidebar:
         _source(home)
         if state.load_mistake():
-            st.error(state.load_mistake())
+            show_mistake(state.load_mistake())
         wanted_trace()
         controls = Controls(state.base(), state.generation())
         how = scenario_controls(controls, state.trace())
         try:
             changed = state.base().with_overrides(controls.changes)
         except UserError as error:
-            st.error(str(error))
+            show_mistake(error)
             changed = state.own()
         try:
             state.change(changed, how)
         except UserError as error:
-            st.error(str(error))
+            show_mistake(error)
         _take_along()
 
 

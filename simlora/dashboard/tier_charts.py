@@ -13,7 +13,7 @@ from simlora.dashboard.charts import PERCENT, SECONDS, axis, coloured, nothing, 
 from simlora.dashboard.run_charts import latency_by_tier, ttft_over_time
 from simlora.dashboard.run_figures import RunFigures
 from simlora.dashboard.study_tasks import TierFigures
-from simlora.dashboard.verdict import escaped
+from simlora.dashboard.text import escaped
 from simlora.planning.harm import Harm
 from simlora.report.style import BLUE, YELLOW
 from simlora.report.words import counted, duration, promise, share
@@ -88,40 +88,46 @@ def attainment_by_tier(runs: Runs) -> None:
 
 
 def _promises(runs: Runs) -> None:
-    """Each promise, what was measured, and whether it is met."""
-    rows = []
-    for run, figures in runs.items():
+    """Each promise, and of each run what was measured and whether it is met."""
+    heads = list(runs) if len(runs) > 1 else ["measured"]
+    measured: dict[tuple[str, str], dict[str, str]] = {}
+    for run, figures in zip(heads, runs.values(), strict=True):
         for name, tier in figures.summary["tiers"].items():
             for bound, entry in tier["sla"].items():
-                asked, measured, verdict = promise(bound, entry)
-                mark = {"met": "✓ ", "missed": "✗ "}.get(verdict, "")
-                rows.append(
-                    {
-                        "run": run,
-                        "tier": name,
-                        "promise": asked,
-                        "measured": measured,
-                        "verdict": mark + verdict,
-                    }
+                asked, value, verdict = promise(bound, entry)
+                told = {"met": f"✓ {value}", "missed": f"✗ {value}", "open": f"? {value}"}
+                measured.setdefault((name, asked), {})[run] = told.get(verdict, verdict)
+    if not measured:
+        return
+    st.markdown(
+        "**Promises**",
+        help="Each with what was measured of the same figure in each run. ✓: met. ✗: missed. "
+        "?: too few requests completed to say.",
+    )
+    about = {"calm": "Measured without the burst.", "noisy": "Measured with the burst."}
+    about["measured"] = "Of the same figure in this run."
+    st.dataframe(
+        pd.DataFrame(
+            [
+                {"tier": name, "promise": asked, **{run: of.get(run, "—") for run in heads}}
+                for (name, asked), of in measured.items()
+            ]
+        ),
+        hide_index=True,
+        width="stretch",
+        height=table_px(len(measured)),
+        column_config={
+            "tier": st.column_config.TextColumn(help="The SLA tier."),
+            "promise": st.column_config.TextColumn(help="What the tier promises.", width=130),
+            **{
+                run: st.column_config.TextColumn(
+                    help=f"{about[run]} ✓: met, ✗: missed, ?: too few requests completed to say.",
+                    width=75,
                 )
-    if rows:
-        st.dataframe(
-            pd.DataFrame(rows),
-            hide_index=True,
-            width="stretch",
-            height=table_px(len(rows)),
-            column_config={
-                "run": st.column_config.TextColumn(help="With or without the burst.", width=70),
-                "tier": st.column_config.TextColumn(help="The SLA tier.", width=90),
-                "promise": st.column_config.TextColumn(help="What the tier promises."),
-                "measured": st.column_config.TextColumn(
-                    help="Of the same figure in this run.", width=90
-                ),
-                "verdict": st.column_config.TextColumn(
-                    help="open: too few requests completed to say.", width=90
-                ),
+                for run in heads
             },
-        )
+        },
+    )
 
 
 def _harm(found: Harm) -> None:
@@ -160,7 +166,7 @@ def _groups(found: Harm) -> None:
                         "change": _change(row),
                     }
                 )
-    title = f"p99 TTFT of the others, with and without {found.tenant}"
+    title = f"TTFT p99 of the others, with and without {found.tenant}"
     about = (
         "p99 time to first token of the others' completed requests, mean over the replications; "
         "the tip tells the difference with its 95 % interval."
@@ -172,14 +178,14 @@ def _groups(found: Harm) -> None:
         alt.Chart(pd.DataFrame(rows))
         .mark_bar()
         .encode(
-            x=alt.X("p99_s:Q", axis=axis("p99 TTFT", SECONDS, tickCount=5)),
+            x=alt.X("p99_s:Q", axis=axis("TTFT p99", SECONDS, tickCount=5)),
             y=alt.Y("others:N", sort=None, axis=axis(None, labelLimit=100)),
             yOffset=alt.YOffset("tenant:N", sort=["without", "with"]),
             color=coloured("tenant", ["without", "with"], [BLUE, YELLOW]),
             tooltip=[
                 "others:N",
                 "tenant:N",
-                alt.Tooltip("told:N", title="p99 TTFT"),
+                alt.Tooltip("told:N", title="TTFT p99"),
                 alt.Tooltip("change:N", title="change"),
             ],
         )
@@ -209,7 +215,7 @@ def _affected(found: Harm) -> None:
         alt.Chart(table)
         .mark_bar()
         .encode(
-            x=alt.X("change_s:Q", axis=axis("p99 TTFT grew by", SECONDS, tickCount=5)),
+            x=alt.X("change_s:Q", axis=axis("TTFT p99 grew by", SECONDS, tickCount=5)),
             y=alt.Y("name:N", sort=None, axis=axis(None, labelLimit=120, labelOverlap=False)),
             color=coloured("tier", tiers),
             tooltip=[

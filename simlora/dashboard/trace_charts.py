@@ -8,8 +8,8 @@ import altair as alt
 import streamlit as st
 
 from simlora.dashboard.charts import PERCENT, axis, coloured, log_axis, panel, time_axis
+from simlora.dashboard.text import escaped
 from simlora.dashboard.trace_figures import TraceFigures
-from simlora.dashboard.verdict import escaped
 from simlora.report.style import BLUE, YELLOW
 from simlora.report.words import duration, number, share
 
@@ -62,7 +62,7 @@ def _figures(described: dict[str, Any]) -> None:
             "Median answer length, tokens.",
         ),
     )
-    with st.container(horizontal=True, gap="small", key="trace_figures"):
+    with st.container(horizontal=True, gap="small", key="cards_trace"):
         for label, value, about in cards:
             st.metric(label, value, help=about, border=True, width=150)
 
@@ -163,5 +163,9 @@ def _facts(described: dict[str, Any]) -> None:
             f"within an adapter, {share(prefix['hit_share_if_shared'])} if shared by all "
             f"(blocks of {prefix['block_tokens']} tokens)."
         )
-    st.markdown("**More about it**")
+    st.markdown(
+        "**More about it**",
+        help="Lengths are tokens: their mean and the percentiles. Tenants are by their share of "
+        "the requests.",
+    )
     st.markdown("\n".join(f"- {row}" for row in rows))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from simlora.dashboard import state
+from simlora.dashboard.text import escaped
 from simlora.dashboard.trace_load import (
     BUSIEST,
     DIVISIONS,
@@ -16,7 +17,6 @@ from simlora.dashboard.trace_load import (
     TraceLoad,
     names_fit,
 )
-from simlora.dashboard.verdict import escaped
 from simlora.report.words import counted, duration
 
 if TYPE_CHECKING:

@@ -15,12 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from simlora.dashboard.work import Message
+from simlora.dashboard.work import LONGEST_S, Message
 from simlora.errors import UserError
 
 MOST_WORKERS = 4
 MOST_KEPT = 48  # results that are remembered
-LONGEST_S = 300.0  # that a task may take
 FORSAKEN_S = 90.0  # without a look at a task: its browser is gone
 DIED = "the computation ended unexpectedly, perhaps for want of memory: try fewer requests"
 TOO_LONG = f"the computation took longer than {LONGEST_S:.0f} s and was ended: ask for less"

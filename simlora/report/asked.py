@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simlora.errors import UserError
 from simlora.report.moments import is_marked
+from simlora.report.requests import read_requests
 from simlora.results.arrays import Floats, Ints
-from simlora.results.files import REQUESTS
 from simlora.results.result import Result
 
 if TYPE_CHECKING:
@@ -70,16 +69,7 @@ def fleet_changes(summary: dict[str, Any]) -> bool:
 
 def read_asked(result: Result) -> Asked:
     """Raises UserError if the table cannot be read."""
-    import pandas as pd
-    import pyarrow as pa
-
-    path = result.directory / REQUESTS
-    try:
-        frame = pd.read_parquet(path, columns=list(_COLUMNS))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(
-            f"{path}: cannot be read as the Parquet table of a run: {str(error).splitlines()[0]}"
-        ) from error
+    frame = read_requests(result, _COLUMNS)
     tenant, tenant_names = _codes(frame["tenant"])
     tier, tier_names = _codes(frame["tier"])
     status, statuses = _codes(frame["status"])

@@ -13,9 +13,7 @@ from simlora.errors import UserError
 from simlora.report.basis import assumptions, provenance
 from simlora.report.cost import bill_table, money_plots, sentence, tiers_table
 from simlora.report.limits import limits_of
-from simlora.report.measured import from_outside
 from simlora.report.opening import cost_sentence
-from simlora.report.outside import what_was_seen
 from simlora.report.page import page
 from simlora.report.plot import embedded
 from simlora.report.table import paragraph, table
@@ -57,7 +55,7 @@ def cost_page(found: Costs, result: Result) -> str:
         f"<p class=opening>{escape(sentence(found))}</p>",
         tile_row(_tiles(found)),
         "<h2>What limits this fleet</h2>",
-        *map(paragraph, (cost_sentence(result.summary), *_limits(result))),
+        *map(paragraph, (cost_sentence(result.summary), *limits_of(result))),
         "<h2>Who pays what</h2>",
         tiers_table(found),
         bill_table(found),
@@ -86,12 +84,6 @@ def _tiles(found: Costs) -> list[Tile]:
         ("A million output tokens", dollars(units.million_output_tokens), "of all that is billed"),
         ("Margin of a month", dollars(margin_usd), told),
     ]
-
-
-def _limits(result: Result) -> list[str]:
-    if from_outside(result.summary):
-        return what_was_seen(result)
-    return limits_of(result)
 
 
 def _tenants(found: Costs) -> str:

@@ -39,7 +39,7 @@ def fleet_gauges(result: Result) -> tuple[np.ndarray, dict[str, np.ndarray], flo
         for name in timeline.columns
         if name not in ("time_s", "replica")
     }
-    if from_outside(result.summary):
+    if len(times) and from_outside(result.summary):
         columns |= _counted(result, times)
     return times, columns, float(result.summary["simulation"]["span_s"])
 

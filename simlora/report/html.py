@@ -18,10 +18,9 @@ from simlora.report.happenings_table import HEADS as HAPPENING_HEADS
 from simlora.report.happenings_table import happening_rows
 from simlora.report.interruptions import interruptions_sentence
 from simlora.report.lead import lead
-from simlora.report.limits import what_limits
+from simlora.report.limits import limits_of
 from simlora.report.measured import from_outside, is_measured
 from simlora.report.opening import opening
-from simlora.report.outside import what_was_seen
 from simlora.report.page import page
 from simlora.report.plot import embedded
 from simlora.report.refusals import refusal_heads, refusal_rows
@@ -99,7 +98,7 @@ def _under(body: str, anchor: str) -> str:
 def _run(result: Result, salt: str, name: str) -> str:
     summary = result.summary
     asked = read_asked(result) if told_over_time(result) else None
-    limits = what_was_seen(result) if from_outside(summary) else what_limits(result, asked)
+    limits = limits_of(result, asked)
     return "\n".join(
         (
             _header(summary, name),

@@ -1,4 +1,4 @@
-"""What holds a run back, told from its summary and its timeline."""
+"""What holds a run back, told from its summary, its timeline and its requests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from simlora.report.asked import Asked, read_asked, told_over_time
 from simlora.report.fairness_words import budget
 from simlora.report.gauges import Pressure, pressure
 from simlora.report.interruptions import preemptions_for_memory
+from simlora.report.measured import from_outside
+from simlora.report.outside import what_was_seen
 from simlora.report.waits import Waits, waits_outside, waits_told
 from simlora.report.words import counted, duration, lost, promise, share
 from simlora.results.result import Result
@@ -20,9 +22,14 @@ _PHASES = {
 }
 
 
-def limits_of(result: Result) -> list[str]:
-    """`what_limits` of a run whose table of requests is read if it has to be."""
-    return what_limits(result, read_asked(result) if told_over_time(result) else None)
+def limits_of(result: Result, asked: Asked | None = None) -> list[str]:
+    """`what_limits`, or of a run that a client measured what that could see. `asked`: the requests,
+    which are read here if they are needed and not given."""
+    if from_outside(result.summary):
+        return what_was_seen(result)
+    if asked is None and told_over_time(result):
+        asked = read_asked(result)
+    return what_limits(result, asked)
 
 
 def what_limits(result: Result, asked: Asked | None = None) -> list[str]:

@@ -6,12 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from simlora.errors import UserError
 from simlora.report.fleet_words import is_mixed
 from simlora.report.marks import mark_happenings
+from simlora.report.requests import read_requests
 from simlora.report.style import CYCLE, legend, new_figure, time_axis
 from simlora.results.arrays import Floats, Ints
-from simlora.results.files import REQUESTS
 from simlora.results.result import Result
 
 _BINS = 100
@@ -57,16 +56,7 @@ def load_by_pool(result: Result) -> Figure:
 
 def _came(result: Result, edges_s: Floats) -> Floats:
     """For each pool the requests that arrived in each bin and went to one of its replicas."""
-    import pandas as pd
-    import pyarrow as pa
-
-    path = result.directory / REQUESTS
-    try:
-        rows = pd.read_parquet(path, columns=["arrival_s", "replica"])
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(
-            f"{path}: cannot be read as the Parquet table of a run: {str(error).splitlines()[0]}"
-        ) from error
+    rows = read_requests(result, ["arrival_s", "replica"])
     rows = rows[rows["replica"].fillna(-1) >= 0]
     of_pool = _pools(result, rows["replica"].to_numpy(int))
     arrival_s = rows["arrival_s"].to_numpy(float)

@@ -10,9 +10,8 @@ from typing import Any
 from simlora.report.asked import read_asked
 from simlora.report.basis import assumption_sentences, provenance_rows, scenario_hash
 from simlora.report.limits import limits_of
-from simlora.report.measured import from_outside, is_measured
+from simlora.report.measured import is_measured
 from simlora.report.opening import by_verdict, limit_sentence
-from simlora.report.outside import what_was_seen
 from simlora.report.plot import Plot, embedded
 from simlora.report.runs_figures import (
     MOST_RUNS,
@@ -65,7 +64,7 @@ def side_by_side(results: Sequence[Result], names: Sequence[str]) -> str:
             f"<p class=soft>{' '.join(_caveats(results))}</p>",
             "<h2>What limits them</h2>",
             *(
-                paragraph(f"{name}: {limit_sentence(_limits(result))}")
+                paragraph(f"{name}: {limit_sentence(limits_of(result))}")
                 for result, name in zip(results, names, strict=True)
             ),
             "<h2>Shared figures</h2>",
@@ -96,12 +95,6 @@ def shared_plots(results: Sequence[Result], names: Sequence[str]) -> list[Plot]:
 
 def _ttft(results: Sequence[Result], names: Sequence[str]) -> Callable[[], Any]:
     return lambda: ttft_distribution([read_asked(result).ttft_s for result in results], names)
-
-
-def _limits(result: Result) -> list[str]:
-    if from_outside(result.summary):
-        return what_was_seen(result)
-    return limits_of(result)
 
 
 def _summary(results: Sequence[Result], names: Sequence[str]) -> Iterator[str]:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from simlora.errors import UserError
 from simlora.report.measured import from_outside
+from simlora.report.requests import read_requests
 from simlora.report.scenario_file import scenario_of
 from simlora.report.words import counted, share, tokens
-from simlora.results.files import REQUESTS
 from simlora.results.result import Result
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _FORCE = {
     "adapter": "Prefixes are cached for each adapter on its own: only requests for the adapter "
@@ -66,7 +60,7 @@ def _crossing(result: Result, mode: str) -> str:
     # than one part.
     if summary.get("versions") or summary["adapters"].get("base_model_token_share"):
         return ""
-    rows = _requests(result)
+    rows = read_requests(result, _COLUMNS)
     rows = rows[rows["ttft_s"].notna()]
     own = ["tenant"] if mode in ("tenant", "shared") else ["tenant", "adapter"]
     whose = "tenant" if len(own) == 1 else "adapter"
@@ -83,16 +77,3 @@ def _crossing(result: Result, mode: str) -> str:
     if not crossed:
         return f"{whom} nothing: no prefix crossed from one {whose} to another."
     return f"{whom} {tokens(crossed)} tokens."
-
-
-def _requests(result: Result) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa
-
-    path = result.directory / REQUESTS
-    try:
-        return pd.read_parquet(path, columns=_COLUMNS)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(
-            f"{path}: cannot be read as the Parquet table of a run: {str(error).splitlines()[0]}"
-        ) from error

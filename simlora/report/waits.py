@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from simlora.errors import UserError
+from simlora.report.requests import read_requests
 from simlora.report.scenario_file import scenario_of
 from simlora.report.words import counted, duration, share
 from simlora.results.arrays import Bools, Floats
-from simlora.results.files import REQUESTS
 from simlora.results.result import Result
 from simlora.scenario.schema import RateLimit
 from simlora.serving.gateway import Limiter
@@ -67,7 +66,7 @@ def waits_outside(result: Result) -> Waits:
     sleepers = [index for index, pool in enumerate(pools) if pool.get("min_replicas") == 0]
     if not limits and not sleepers:
         return Waits()
-    requests = _requests(result)
+    requests = read_requests(result, _COLUMNS)
     arrival_s, queue_s = requests["arrival_s"].to_numpy(), requests["queue_s"].to_numpy()
     delay_s = np.minimum(_delays(requests, limits), queue_s)
     finish_s = requests["finish_s"].fillna(np.inf).to_numpy()
@@ -170,16 +169,3 @@ def _unserved(came_s: Floats, served_s: Floats, finish_s: Floats) -> Floats:
     busy_s[::2] -= end - begin
     during = np.interp(served_s, edges, busy_s) - np.interp(came_s, edges, busy_s)
     return np.maximum(served_s - came_s - during, 0.0)
-
-
-def _requests(result: Result) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa
-
-    path = result.directory / REQUESTS
-    try:
-        return pd.read_parquet(path, columns=list(_COLUMNS))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(
-            f"{path}: cannot be read as the Parquet table of a run: {str(error).splitlines()[0]}"
-        ) from error

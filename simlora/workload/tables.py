@@ -79,14 +79,16 @@ def open_table(path: Path) -> Table:
         UserError: no such file, not a file, empty, of another kind, or damaged at its start.
     """
     check_file(path)
-    if not path.name.endswith(TABLE_SUFFIXES):
+    if not path.name.lower().endswith(TABLE_SUFFIXES):
         raise UserError(
             f"{path}: unknown kind of file; allowed are names ending in {', '.join(TABLE_SUFFIXES)}"
         )
     try:
-        table = _open_parquet(path) if path.suffix == ".parquet" else _open_csv(path)
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-        kind = "Parquet" if path.suffix == ".parquet" else "CSV"
+        table = _open_parquet(path) if path.suffix.lower() == ".parquet" else _open_csv(path)
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text") from None
+    except (pa.ArrowException, OSError, EOFError) as error:
+        kind = "Parquet" if path.suffix.lower() == ".parquet" else "CSV"
         raise UserError(f"{path}: not a readable {kind} file: {one_line(error)}") from error
     twice = sorted({name for name in table.columns if table.columns.count(name) > 1})
     if twice:

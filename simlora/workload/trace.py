@@ -132,8 +132,9 @@ def token_histogram(path: Path, column: str) -> Ints:
     return counts
 
 
-def check_order(arrival_s: Floats, last_s: float, place: Place) -> None:
-    """Raise a UserError unless the times are ascending, the first not before `last_s` (>= 0)."""
+def check_order(arrival_s: Floats, last_s: float, place: Place, unit: str = "") -> None:
+    """Raise a UserError unless the times are ascending, the first not before `last_s` (>= 0). The
+    `unit` is told where times are not as they stand in the file."""
     if arrival_s[0] < 0 and last_s == 0:
         raise UserError(f"{place.at(0)}: arrival_s is {arrival_s[0]}, allowed is 0 or more")
     steps = np.diff(arrival_s, prepend=last_s)
@@ -141,8 +142,8 @@ def check_order(arrival_s: Floats, last_s: float, place: Place) -> None:
         row = int(np.argmax(steps < 0))
         before = arrival_s[row - 1] if row else last_s
         raise UserError(
-            f"{place.at(row)}: arrival_s is {arrival_s[row]}, earlier than {before} in the row "
-            "before it; rows must be in order of arrival"
+            f"{place.at(row)}: arrival_s is {arrival_s[row]}{unit}, earlier than {before} in the "
+            "row before it; rows must be in order of arrival"
         )
 
 

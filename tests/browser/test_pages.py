@@ -118,7 +118,7 @@ def test_two_summaries_are_uploaded_and_compared(open_page: Open, runs: Path) ->
 def test_runs_lie_side_by_side_with_five_panels(open_page: Open, runs: Path) -> None:
     page = open_page("runs")
     panels = (
-        "p99 TTFT by adapter, the slowest",
+        "TTFT p99 by adapter, the slowest",
         "Cold-load rate",
         "GPU memory by adapter, in use",
         "Promises kept, by tenant",

@@ -120,7 +120,7 @@ BAD_TRACES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "other ending": (raw("t.xlsx", "x"), "unknown kind of file"),
     "no parquet inside": (raw("t.parquet", "arrival_s,tenant\n"), "not a readable Parquet file"),
     "csv named parquet": (raw("t.parquet", HEADER + "\n"), "not a readable Parquet file"),
-    "parquet named csv": (raw("t.csv", b"PAR1\x00\x00\xff\xfe"), "not a readable CSV file"),
+    "parquet named csv": (raw("t.csv", b"PAR1\x00\x00\xff\xfe"), "is not UTF-8 text"),
     "truncated in the middle": (truncated(0.5), "not a readable Parquet file"),
     "truncated at the end": (truncated(0.99), "not a readable Parquet file"),
     "corrupted pages": (corrupted, "damaged after row 0"),
@@ -248,7 +248,13 @@ BAD_IMPORTS: dict[str, tuple[str, Callable[[Path], Path], list[str], str]] = {
         "mooncake",
         raw("t.jsonl", MOONCAKE % (5000, 9, [1]) + MOONCAKE % (4000, 9, [2])),
         [],
-        "t.jsonl:2: arrival_s is -1.0, earlier than 0.0",
+        "t.jsonl:2: arrival_s is -1.0 s after the first request, earlier than 0.0",
+    ),
+    "csv unsorted": (
+        "csv",
+        raw("t.csv", "arrival_s,tenant,prompt_tokens,output_tokens\n5,a,1,1\n1,a,1,1\n"),
+        [],
+        "t.csv:3: arrival_s is -4.0 s after the first request, earlier than 0.0",
     ),
     "empty jsonl": ("mooncake", raw("t.jsonl", ""), [], "is empty"),
     "azure without its columns": (

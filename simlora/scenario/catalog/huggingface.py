@@ -54,6 +54,8 @@ def read_json(
 ) -> dict[str, Any]:
     """The object in a JSON file, `kind` being what such files are called. Raises UserError."""
     try:
+        if path.exists() and not path.is_file():  # a device may never end
+            raise UserError(f"{path}: is not a file")
         if path.stat().st_size > largest_bytes:
             raise UserError(f"{path}: is too large for {kind}")
         config = json.loads(path.read_text("utf-8"))

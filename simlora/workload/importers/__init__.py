@@ -68,7 +68,7 @@ def import_trace(
                 start_s = float(part.rows.arrival_s[0])
             rows = part.rows
             rows.arrival_s = rows.arrival_s - start_s
-            check_order(rows.arrival_s, last_s, part.place)
+            check_order(rows.arrival_s, last_s, part.place, " s after the first request")
             last_s = float(rows.arrival_s[-1])
             _name_tenants(part, lottery, options)
             if options.limit is not None and report.rows + len(rows) >= options.limit:

@@ -27,7 +27,7 @@ def mooncake(inputs: list[Path], options: ImportOptions) -> Source:
     """The published JSON lines, or a Parquet file with `arrival_s`, `prompt_tokens`,
     `output_tokens` and `hash_ids`."""
     path = one_input(inputs)
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return table_with_hashes(open_table(path), "hash_ids", BLOCK_TOKENS)
     check_file(path)
     return Source(_lines(path), BLOCK_TOKENS)

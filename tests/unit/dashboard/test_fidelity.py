@@ -10,11 +10,13 @@ import pytest
 
 pytest.importorskip("streamlit")
 
+from streamlit.testing.v1 import AppTest
+
 import simlora
 from simlora.calibration.design import read_shapes, rows_of_steps
 from simlora.calibration.tables import Selection, read_tables
 from simlora.dashboard.fidelity_figures import Fidelity
-from simlora.dashboard.fidelity_files import MOST_BYTES, kind_of, safe_name
+from simlora.dashboard.fidelity_files import MOST_BYTES, kind_of
 from simlora.dashboard.fidelity_fit import BASE_FIGURES, FitRequest
 from simlora.dashboard.fidelity_profiles import stated
 from simlora.dashboard.fidelity_tasks import Choice, judge_upload
@@ -298,6 +300,35 @@ def test_predicting_ends_with_what_there_is_when_its_time_is_over(
     assert "1 of 24 were predicted" in found.notes[-1]
 
 
+def test_loads_that_a_profile_says_nothing_of_are_left_out_and_not_for_want_of_time(
+    tmp_path: Path,
+) -> None:
+    step_table(tmp_path / "steps.csv")
+    write_table(tmp_path / "loads.csv", [{"load_s": 0.01, "rank": rank} for rank in (8, 16)])
+    found = judge(tmp_path, ["steps.csv", "loads.csv"], Choice(LLAMA))
+    assert found.judged == 26
+    profile = load_profile(LLAMA).model_copy(update={"load": None})
+    (tmp_path / "own.json").write_text(profile.model_dump_json(), encoding="utf-8")
+    found = judge(tmp_path, ["steps.csv", "loads.csv"], Choice("own.json", own=True))
+    assert found.judged == 24
+    assert found.notes == ("Loads are left out: the profile does not say how long they take",)
+
+
+def test_runs_of_which_nothing_can_be_compared_are_shown_all_the_same(tmp_path: Path) -> None:
+    published.write_table(tmp_path / "runs.csv", published.REFUSED)
+    found = judge(tmp_path, ["runs.csv"], Choice())
+    assert not len(found.points)
+
+    def page(found: object) -> None:
+        from simlora.dashboard.fidelity_charts import draw
+
+        draw(found)  # type: ignore[arg-type]
+
+    shown = AppTest.from_function(page, args=(found,), default_timeout=60).run()
+    assert not shown.exception
+    assert "did not" in shown.caption[0].value
+
+
 def test_files_are_told_apart_by_what_is_in_them(tmp_path: Path) -> None:
     table = published.write_table(tmp_path / "a.csv", {}).read_bytes()
     slora = b"method,num_adapters,cv,gpu\nslora,1,1,x\n"
@@ -315,12 +346,6 @@ def test_files_are_told_apart_by_what_is_in_them(tmp_path: Path) -> None:
         kind_of({"a.zip": b""})
     with pytest.raises(UserError, match="11 files are more"):
         kind_of({f"{number}.csv": steps for number in range(11)})
-
-
-def test_a_file_cannot_leave_its_directory_or_hide() -> None:
-    assert safe_name("../../etc/pass wd.csv") == "pass_wd.csv"
-    assert safe_name("..") == "file"
-    assert safe_name("_fit.csv") == "fit.csv"
 
 
 def test_s_lora_runs_take_the_profile_of_their_gpu_and_are_never_fitted_to(tmp_path: Path) -> None:

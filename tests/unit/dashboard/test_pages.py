@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,25 +17,12 @@ from simlora.dashboard import jobs
 from simlora.dashboard.pages import PAGES
 from simlora.dashboard.scenario_text import as_code, scenario_from_text
 from simlora.dashboard.state import default_text
+from tests.unit.dashboard.driving import PATIENCE_S, press, settled, texts
 
 APP = str(Path(__file__).parents[3] / "app.py")
-PATIENCE_S = 60.0
 
 
-@pytest.fixture(scope="module", autouse=True)
-def workers() -> Iterator[None]:
-    """The processes of these tests end with them."""
-    yield
-    jobs.workers().close()
-    jobs.workers.clear()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def main_module() -> Iterator[None]:
-    """`__main__` is pytest's again: no process can be spawned from what streamlit leaves there."""
-    main = sys.modules["__main__"]
-    yield
-    sys.modules["__main__"] = main
+pytestmark = pytest.mark.usefixtures("tidied")
 
 
 @pytest.fixture
@@ -46,21 +32,19 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     return AppTest.from_file(APP, default_timeout=60)
 
 
-def settled(app: AppTest) -> AppTest:
-    """The page once nothing is being computed."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    app.run()
-    while app.session_state["desk"].job is not None:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
-        app.run()
-    assert not app.exception
-    return app
+def alone(module: str) -> AppTest:
+    """A page without what surrounds it but the progress."""
 
+    def page(module: str) -> None:
+        from importlib import import_module
 
-def press(app: AppTest, label: str) -> AppTest:
-    next(one for one in app.button if one.label == label).click()
-    return settled(app)
+        from simlora.dashboard import jobs, state
+
+        state.open_session()
+        import_module(module).show()
+        jobs.watch()
+
+    return AppTest.from_function(page, args=(module,), default_timeout=60)
 
 
 def set_number(app: AppTest, label: str, value: float) -> AppTest:
@@ -70,10 +54,6 @@ def set_number(app: AppTest, label: str, value: float) -> AppTest:
 
 def figures(app: AppTest) -> dict[str, str]:
     return {one.label: one.value for one in app.metric}
-
-
-def texts(elements: object) -> str:
-    return " ".join(str(one.value) for one in elements)  # type: ignore[attr-defined]
 
 
 def test_the_first_page_has_a_result_without_being_asked(app: AppTest) -> None:
@@ -200,49 +180,114 @@ def test_every_page_says_what_to_do_while_it_is_empty(
     entry: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-
-    def page(module: str) -> None:
-        from importlib import import_module
-
-        from simlora.dashboard import state
-
-        state.open_session()
-        import_module(module).show()
-
-    alone = AppTest.from_function(page, args=(entry.module,), default_timeout=60)  # type: ignore[attr-defined]
-    alone.run()
-    assert not alone.exception
-    assert alone.title[0].value == entry.title  # type: ignore[attr-defined]
-    assert len(alone.info) == 1
-    assert texts(alone.info).endswith(".") or texts(alone.info).endswith("two.")
+    page = alone(entry.module).run()  # type: ignore[attr-defined]
+    assert not page.exception
+    assert page.title[0].value == entry.title  # type: ignore[attr-defined]
+    assert len(page.info) == 1
+    assert texts(page.info).endswith(".")
 
 
-def test_runs_are_read_and_shown_with_their_figures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("method", "chosen", "divided"),
+    [
+        ("tokens", "tokens", "tokens"),
+        (
+            {"tokens": 0.5, "residency": 0.5},
+            "the scenario's mix",
+            "50 % tokens + 50 % residency",
+        ),
+    ],
+)
+def test_a_bill_is_divided_as_the_scenario_says_unless_chosen_otherwise(
+    app: AppTest, method: object, chosen: str, divided: str
 ) -> None:
+    scenario = scenario_from_text(default_text(), "default")
+    asked = scenario.with_overrides({"cost.attribution.method": method, "workload.duration_s": 30})
+    page = alone("simlora.dashboard.page_cost")
+    page.query_params["s"] = as_code(asked)
+    settled(page)
+    assert next(o for o in page.selectbox if o.label == "Divide the bill by").value == chosen
+    press(page, "Tell the cost")
+    assert f"divided by {divided}" in texts(page.caption)
+
+
+def test_a_plan_without_a_gpu_to_choose_from_is_not_searched(app: AppTest) -> None:
+    page = alone("simlora.dashboard.page_plan").run()
+    page.multiselect[0].set_value([]).run()
+    assert texts(page.warning) == "Choose at least one GPU."
+    assert next(one for one in page.button if "cheapest" in one.label).disabled
+
+
+def test_a_plan_may_choose_from_more_gpus_than_one_would_pick_by_hand(app: AppTest) -> None:
+    gpus = ["l40s", "a100-40gb", "a100-80gb", "h100-80gb", "h200", "b200"]
+    scenario = scenario_from_text(default_text(), "default").with_overrides({"plan.gpus": gpus})
+    page = alone("simlora.dashboard.page_plan")
+    page.query_params["s"] = as_code(scenario)
+    page.run()
+    assert not page.exception
+    assert page.multiselect[0].value == gpus
+
+
+def test_names_in_a_mistake_are_no_markdown(app: AppTest) -> None:
+    settled(app)
+    app.session_state["load_mistake"] = "![x](http://a.b/c.png): $5 and $6"
+    app.run()
+    assert app.error[0].value == r"!\[x\](http://a.b/c.png): \$5 and \$6"
+
+
+def test_tiers_say_that_they_leave_out_the_scenarios_own_pattern_of_arrivals(app: AppTest) -> None:
+    page = alone("simlora.dashboard.page_tiers").run()
+    assert "Poisson" not in texts(page.caption)
+    scenario = scenario_from_text(default_text(), "default")
+    page = alone("simlora.dashboard.page_tiers")
+    page.query_params["s"] = as_code(scenario.with_overrides({"workload.arrivals": "diurnal"}))
+    assert "arrive as a Poisson process" in texts(page.run().caption)
+
+
+def read_to_the_end(app: AppTest) -> AppTest:
+    """The page Runs once everything is read that is chosen there."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    app.run()
+    while app.session_state["runs_asked"] is not None:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+        app.run()
+    assert not app.exception
+    return app
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory ./runs of a server, with one run in it."""
     monkeypatch.chdir(tmp_path)
     scenario = scenario_from_text(default_text(), "x").with_overrides({"workload.duration_s": 30})
     simulate(scenario, out=tmp_path / "runs" / "short")
     jobs.workers().close()  # new ones start in this directory
     jobs.workers.clear()
+    return tmp_path / "runs"
 
-    def page() -> None:
-        from simlora.dashboard import jobs, page_runs, state
 
-        state.open_session()
-        page_runs.show()
-        jobs.watch()
-
-    alone = AppTest.from_function(page, default_timeout=60)
-    alone.run()
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not alone.dataframe and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-        alone.run()
-    assert not alone.exception
-    table = alone.dataframe[0].value
+def test_runs_are_read_and_shown_with_their_figures(runs: Path) -> None:
+    page = read_to_the_end(alone("simlora.dashboard.page_runs"))
+    table = page.dataframe[0].value
     assert "short" in table.columns
     assert "TTFT p99" in set(table["figure"])
+
+
+def test_a_run_that_cannot_be_read_is_told_and_keeps_no_other_from_being_shown(runs: Path) -> None:
+    shutil.copytree(runs / "short", runs / "broken")
+    (runs / "broken" / "requests.parquet").write_bytes(b"none")
+    page = alone("simlora.dashboard.page_runs")
+    page.run()
+    page.multiselect[0].set_value([Path("runs/broken")])
+    read_to_the_end(page)
+    assert "broken/requests.parquet: cannot be read" in texts(page.error)
+    page.multiselect[0].set_value([Path("runs/short"), Path("runs/broken")])
+    read_to_the_end(page)
+    assert "broken/requests.parquet: cannot be read" in texts(page.error)
+    assert "short" in page.dataframe[0].value.columns
+    page.multiselect[0].set_value([Path("runs/short")])
+    assert not read_to_the_end(page).error
 
 
 def test_a_kept_run_is_the_one_that_the_command_line_would_write(tmp_path: Path) -> None:

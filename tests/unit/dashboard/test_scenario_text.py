@@ -79,6 +79,13 @@ def test_a_link_that_would_unpack_to_gigabytes_is_refused() -> None:
         from_code(code)
 
 
+def test_a_link_that_is_nested_deeply_is_refused() -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(b"[" * 500 + b"]" * 500) + packer.flush()
+    with pytest.raises(UserError, match="this link"):
+        from_code(base64.urlsafe_b64encode(packed).decode())
+
+
 def test_errors_of_an_upload_name_the_uploaded_file_and_its_line() -> None:
     text = default_text().replace("rate_rps: 8", "rate_rps: fast")
     with pytest.raises(UserError, match=r"^mine\.yaml:\d+: workload\.rate_rps") as raised:
@@ -105,6 +112,16 @@ def test_bytes_that_are_no_text_are_refused() -> None:
         ("engine: {", "timing: {profile: 'a.b:C'}\nengine: {", "timing.profile"),
         ("engine: {", "engine: {scheduler: {order: 'a.b:C'}, ", "engine.scheduler.order"),
         ("rate_rps: 8", "rate_rps: 8\n  arrivals: 'a.b:C'", "workload.arrivals"),
+        (
+            "engine: {",
+            "cost: {migration: {to: /etc/model.json, gpus: 1, window_days: 1}}\nengine: {",
+            "cost.migration.to",
+        ),
+        (
+            "engine: {",
+            "cost: {density: {models: [/etc/passwd]}}\nengine: {",
+            "cost.density.models.0",
+        ),
         (
             "rate_rps: 8",
             "rate_rps: 8\n  prompt_tokens: {empirical: /etc/passwd}",

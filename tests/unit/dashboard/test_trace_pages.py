@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +11,17 @@ pytest.importorskip("streamlit")
 
 from streamlit.testing.v1 import AppTest
 
-from simlora.dashboard import jobs
 from simlora.dashboard.scenario_text import as_code, scenario_from_text
-from simlora.dashboard.state import default_text
+from simlora.dashboard.state import default_text, keyed
 from simlora.dashboard.trace_replay import packed
+from tests.unit.dashboard.driving import press, settled, texts
 
 ROOT = Path(__file__).parents[3]
 BURSTY = ROOT / "traces/bursty.parquet"
-PATIENCE_S = 60.0
 OWN_LOAD = "Use the scenario's own load"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def workers() -> Iterator[None]:
-    """The processes of these tests end with them."""
-    yield
-    jobs.workers().close()
-    jobs.workers.clear()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def main_module() -> Iterator[None]:
-    """`__main__` is pytest's again: no process can be spawned from what streamlit leaves there."""
-    main = sys.modules["__main__"]
-    yield
-    sys.modules["__main__"] = main
+pytestmark = pytest.mark.usefixtures("tidied")
 
 
 def _dashboard() -> None:
@@ -71,23 +54,6 @@ def go(app: AppTest, page: str) -> AppTest:
     return settled(app)
 
 
-def settled(app: AppTest) -> AppTest:
-    """The page once nothing is being computed."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    app.run()
-    while app.session_state["desk"].job is not None:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
-        app.run()
-    assert not app.exception
-    return app
-
-
-def press(app: AppTest, label: str) -> AppTest:
-    next(one for one in app.button if one.label == label).click()
-    return settled(app)
-
-
 def control(app: AppTest, label: str) -> Any:
     """The control with that label."""
     kinds = (app.number_input, app.selectbox, app.multiselect, app.toggle, app.button_group)
@@ -97,10 +63,6 @@ def control(app: AppTest, label: str) -> Any:
 def labels(app: AppTest) -> set[str]:
     kinds = (app.number_input, app.selectbox, app.slider, app.button, app.toggle)
     return {one.label for kind in kinds for one in kind}
-
-
-def texts(elements: Any) -> str:
-    return " ".join(str(one.value) for one in elements)
 
 
 def with_trace(app: AppTest) -> AppTest:
@@ -250,7 +212,8 @@ def test_a_link_restores_the_controls_of_its_page() -> None:
     assert control(tiers, "Replications").value == 4
     assert control(tiers, "Noisy neighbour").value is False
     assert control(tiers, "Protection").value == "both"
-    cost = opened("cost", cost_method="residency", cost_tenant="gold-0003")
+    cost_method = {keyed("cost_method", "gpu_seconds"): "residency"}
+    cost = opened("cost", cost_tenant="gold-0003", **cost_method)
     assert control(cost, "Divide the bill by").value == "residency"
     assert control(cost, "Dedicate an instance to").value == "gold-0003"
     plan = opened("plan", plan_budget="5000", plan_headroom="true")

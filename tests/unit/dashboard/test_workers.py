@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("streamlit")
 
 from simlora import Scenario, UserError
+from simlora.dashboard import jobs
 from simlora.dashboard import workers as module
 from simlora.dashboard.run_figures import RunFigures
 from simlora.dashboard.scenario_text import scenario_from_text
 from simlora.dashboard.state import default_text
 from simlora.dashboard.workers import DIED, TOO_LONG, Worker, Workers, outcome
+from simlora.workload.importers import ImportOptions
 
 PATIENCE_S = 60.0
 
@@ -118,6 +123,25 @@ def test_a_process_that_dies_is_told_in_a_sentence(workers: Workers, scenario: S
     assert not scratch_of(worker).exists()
 
 
+def test_a_small_file_that_unpacks_to_more_than_memory_is_told_in_a_sentence(
+    workers: Workers, scenario: Scenario
+) -> None:
+    rows, name = 5000, pa.array(["x" * 4_000_000])  # 20 GB
+    tenants = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), name)
+    ones = pa.array([1] * rows)
+    columns = {"arrival_s": ones, "tenant": tenants, "prompt_tokens": ones, "output_tokens": ones}
+    file = BytesIO()
+    pq.write_table(pa.table(columns), file, store_schema=False)
+    worker = lease(workers)
+    asked = ("parquet", ("small.parquet",), ImportOptions(tenants=1))
+    worker.start("read_trace", asked, {"small.parquet": file.getvalue()})
+    with pytest.raises(UserError, match="needs more memory than it may have"):
+        outcome(workers, worker, last_message(worker)[1])
+    assert lease(workers) is worker
+    worker.start("what_if", (scenario,), {})
+    assert last_message(worker)[1][0] == "done"
+
+
 def test_an_idle_process_that_died_is_not_given_out(workers: Workers) -> None:
     first = lease(workers)
     workers.give_back(first)
@@ -165,19 +189,26 @@ def test_the_latest_results_are_remembered_and_the_oldest_forgotten(workers: Wor
     assert workers.kept(str(module.MOST_KEPT)) == module.MOST_KEPT
 
 
+@pytest.mark.usefixtures("tidied")
 def test_what_was_computed_ahead_is_there_when_a_session_asks(scenario: Scenario) -> None:
-    from simlora.dashboard import jobs
-
     jobs.ahead("what_if", scenario)
-    try:
-        jobs.begin("test", "Simulating", "what_if", scenario)
-        assert jobs.desk().job is None
-        figures = jobs.result("test")
-        assert isinstance(figures, RunFigures)
-        assert figures.summary["requests"]["completed"] > 100
-    finally:
-        jobs.workers().close()
-        jobs.workers.clear()
+    jobs.begin("test", "Simulating", "what_if", scenario)
+    assert jobs.desk().job is None
+    figures = jobs.result("test")
+    assert isinstance(figures, RunFigures)
+    assert figures.summary["requests"]["completed"] > 100
+
+
+@pytest.mark.usefixtures("tidied")
+def test_what_another_page_cancels_is_told(scenario: Scenario) -> None:
+    long = scenario.with_overrides({"workload.duration_s": 20_000})
+    jobs.begin("one page", "Simulating", "what_if", long)
+    jobs.begin("one page", "Simulating", "what_if", long.with_overrides({"seed": 1}))
+    assert jobs.mistake("one page") is None
+    jobs.begin("another", "Simulating", "what_if", scenario)
+    assert jobs.mistake("one page") == jobs.SUPERSEDED
+    jobs.cancel()
+    assert jobs.mistake("another") is None
 
 
 def test_closing_ends_every_process_and_removes_every_directory(scenario: Scenario) -> None:

@@ -49,6 +49,13 @@ def test_replaying_what_was_generated_gives_the_same_requests(
     assert before.prefix_hashes == after.prefix_hashes
 
 
+@pytest.mark.parametrize("name", ["TRACE.Parquet", "TRACE.CSV"])
+def test_the_ending_of_a_name_may_be_in_capitals(tmp_path: Path, name: str) -> None:
+    plain = tmp_path / name.lower()
+    generate_trace(deploy(rate_rps=10.0, duration_s=20), plain)
+    assert describe_trace(plain.rename(tmp_path / name))["requests"] > 100
+
+
 def test_equal_requests_make_equal_bytes(tmp_path: Path) -> None:
     made = deploy(rate_rps=100.0, duration_s=50, arrivals="sessions")
     first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"
