@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
-from simlora.dashboard.charts import SECONDS, axis, coloured, log_axis, panel, table_px
+from simlora.dashboard.charts import PERCENT, SECONDS, axis, coloured, log_axis, panel, table_px
 from simlora.dashboard.fidelity_figures import Fidelity, FittedProfile
-from simlora.dashboard.fidelity_words import METRICS, figure
+from simlora.dashboard.fidelity_words import METRICS, figure, graded
 from simlora.dashboard.text import escaped, unbroken
 from simlora.report.style import BLUE, GREY, RED
 from simlora.report.words import counted, duration
@@ -32,6 +33,27 @@ _ERRORS = {
     "bias": "Median of predicted / measured - 1: above 0 where predictions are too high.",
     "SMAPE": "Mean of 2 |predicted - measured| / (predicted + measured).",
 }
+
+
+def error_bars(table: pd.DataFrame, title: str, tip: str, more: Sequence[str] = ()) -> None:
+    """Relative errors by `metric`, with how they are `told` and their `grade`; `more` columns are
+    in the tooltips."""
+    grades, colours = graded(table["grade"])
+    chart = (
+        alt.Chart(table)
+        .mark_bar()
+        .encode(
+            x=alt.X("error:Q", axis=axis("relative error", PERCENT, tickCount=5)),
+            y=alt.Y("metric:N", sort=None, axis=axis(None, labelLimit=150)),
+            color=coloured("grade", grades, colours),
+            tooltip=[
+                "metric:N",
+                alt.Tooltip("told:N", title="error"),
+                *(f"{name}:N" for name in more),
+            ],
+        )
+    )
+    panel(title, tip, chart, 10 + 28 * len(table), grades)
 
 
 def draw(found: Fidelity) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import altair as alt
 import pandas as pd
 import streamlit as st
 
-from simlora.dashboard.charts import PERCENT, axis, coloured, panel
-from simlora.dashboard.fidelity_words import grade, graded
+from simlora.dashboard.fidelity_charts import error_bars
+from simlora.dashboard.fidelity_words import grade
 from simlora.dashboard.run_files import run_directories, told, uploaded_result
 from simlora.dashboard.text import escaped, show_mistake
 from simlora.errors import UserError
@@ -107,30 +106,12 @@ def _draw(found: Sequence[Comparison], pair: tuple[Result, Result]) -> None:
         if name in known and known[name].error is not None
     ]
     if rows:
-        table = pd.DataFrame(rows)
-        grades, colours = graded(table["grade"])
-        chart = (
-            alt.Chart(table)
-            .mark_bar()
-            .encode(
-                x=alt.X("error:Q", axis=axis("relative error", PERCENT, tickCount=5)),
-                y=alt.Y("metric:N", sort=None, axis=axis(None, labelLimit=130)),
-                color=coloured("grade", grades, colours),
-                tooltip=[
-                    "metric:N",
-                    alt.Tooltip("told:N", title="error"),
-                    "predicted:N",
-                    "measured:N",
-                ],
-            )
-        )
-        panel(
+        error_bars(
+            pd.DataFrame(rows),
             "Error of the prediction",
             "(predicted - measured) / measured, figure by figure of summary.json. Running: the "
             "mean number of requests in a batch.",
-            chart,
-            10 + 24 * len(rows),
-            grades,
+            ("predicted", "measured"),
         )
     with st.expander("Every figure of the two summaries"):
         _figures(found)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import get_args
 
-import altair as alt
 import pandas as pd
 import streamlit as st
 
-from simlora.dashboard.charts import PERCENT, axis, coloured, panel
-from simlora.dashboard.fidelity_words import FEATURES, feature, grade, graded
+from simlora.dashboard.fidelity_charts import error_bars
+from simlora.dashboard.fidelity_words import FEATURES, feature, grade
 from simlora.dashboard.text import escaped, unbroken
 from simlora.report.words import duration, share
 from simlora.timing.profile import Feature, Profile, load_profile, profile_names
@@ -123,25 +122,9 @@ def _stated_errors(profile: Profile) -> None:
             "grade": [grade(error) for error in profile.error.values()],
         }
     )
-    grades, colours = graded(table["grade"])
-    chart = (
-        alt.Chart(table)
-        .mark_bar()
-        .encode(
-            x=alt.X("error:Q", axis=axis("relative error", PERCENT, tickCount=5)),
-            y=alt.Y("metric:N", sort=None, axis=axis(None, labelLimit=150)),
-            color=coloured("grade", grades, colours),
-            tooltip=[
-                alt.Tooltip("metric:N"),
-                alt.Tooltip("told:N", title="error"),
-            ],
-        )
-    )
-    panel(
+    error_bars(
+        table,
         "Error on runs left out of the fit",
         "Predicted against measured, relative, on measurements that the fit did not see. median "
         "and mean: of |p - m| / m; smape: mean of 2 |p - m| / (|p| + |m|).",
-        chart,
-        10 + 28 * len(table),
-        grades,
     )

@@ -1,4 +1,4 @@
-"""A running dashboard and a real browser; skipped, with the reason, where either is missing."""
+"""A running dashboard and a real browser; skipped, with the reason, where there is none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ from tests.browser.server import chromium, dashboard
 Open = Callable[..., Any]
 
 
-def _missing() -> str:
-    for module in ("streamlit", "playwright"):
-        if find_spec(module) is None:
-            return f"{module} is not installed"
-    return "" if shutil.which("chromium") else "there is no chromium"
+@pytest.fixture(scope="session", autouse=True)
+def _browser_is_installed() -> None:
+    if shutil.which("chromium") is None:
+        pytest.skip("there is no chromium")
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +31,6 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def address(directory: Path) -> Iterator[str]:
     """The address of a dashboard that was started for these tests."""
-    if _missing():
-        pytest.skip(_missing())
     with dashboard(directory) as address:
         yield address
 
@@ -42,8 +38,6 @@ def address(directory: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Chromium, without a window."""
-    if _missing():
-        pytest.skip(_missing())
     with chromium() as browser:
         yield browser
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("streamlit")
-
 from simlora import Scenario, UserError
 from simlora.dashboard.limits import MOST_REQUESTS, check_size, expected_requests
 from simlora.dashboard.scenario_text import scenario_from_text

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("streamlit")
-
 from simlora import UserError, load_scenario
 from simlora.dashboard.limits import check_self_contained
 from simlora.dashboard.scenario_text import (

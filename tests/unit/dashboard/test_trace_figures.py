@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("streamlit")
-
 from simlora import UserError
 from simlora.dashboard import trace_figures
 from simlora.dashboard.trace_figures import DETECT, TraceFigures, detect, read_trace

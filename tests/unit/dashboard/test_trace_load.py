@@ -6,11 +6,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("streamlit")
-
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 

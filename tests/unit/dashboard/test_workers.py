@@ -12,8 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-pytest.importorskip("streamlit")
-
 from simlora import Scenario, UserError
 from simlora.dashboard import jobs
 from simlora.dashboard import workers as module
