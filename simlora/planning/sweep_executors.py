@@ -126,7 +126,6 @@ class DaskExecutor:
         self.deaths: tuple[type[BaseException], ...] = (KilledWorker,)
         self.deaths_each = 1 + client.run_on_scheduler(_allowed_failures)
         self._client = client
-        self._executor = client.get_executor(pure=False)
         self._threads = 0
         self._counted_s = -_COUNT_EVERY_S
         self._seen_s = time.monotonic()
@@ -148,8 +147,20 @@ class DaskExecutor:
 
     def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Call `work` on one of the workers."""
-        future: Future[Any] = self._executor.submit(work, *arguments)
-        return future
+        answer: Future[Any] = Future()
+        there = self._client.submit(work, *arguments, pure=False)
+        self._client.loop.add_callback(_fetch, there, answer)
+        return answer
+
+
+async def _fetch(there: Any, answer: Future[Any]) -> None:
+    """Give the answer what comes of the future that is `there`. The client's own executor does not
+    tell of what goes wrong after the work has ended: its worker dies before the result is fetched,
+    dask does the work again, and then it fails."""
+    try:
+        answer.set_result(await there)
+    except BaseException as error:  # whatever it is, the sweep must not wait for ever
+        answer.set_exception(error)
 
 
 def _leaving_ctrl_c() -> Any:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,33 @@ def test_without_an_address_dask_makes_workers_here_and_a_deadly_point_is_a_fail
     assert rows.loc[failed, "error"].str.startswith("its worker died 3 times").all()
     _, expected = sweep_here(tmp_path, "workload.rate_rps=5,10,20", out="here")
     assert list(rows.loc[~failed, "latency.ttft_s.p99"]) == list(expected["latency.ttft_s.p99"])
+
+
+class DeadlyToFetch:
+    """Kills the worker that has it when somebody wants to have it too."""
+
+    def __reduce__(self) -> Any:
+        os._exit(1)
+
+
+def ends_then_kills(marker: Path) -> DeadlyToFetch:
+    """Ends well the first time, but its worker dies before the result is fetched; it is then
+    called again, and kills the next worker at once."""
+    if marker.exists():
+        os._exit(1)
+    marker.touch()
+    return DeadlyToFetch()
+
+
+def test_a_point_whose_result_is_lost_and_whose_next_worker_dies_too_is_not_waited_for_for_ever(
+    tmp_path: Path,
+) -> None:
+    """A worker that dies takes along results that nobody has fetched yet. dask runs these again,
+    and where that kills a worker, its own executor never tells."""
+    with open_executor("dask", 1) as executor:
+        future = executor.submit(ends_then_kills, tmp_path / "was_here")
+        assert isinstance(future.exception(timeout=60), executor.deaths)
+        assert executor.submit(str.upper, "alive").result(timeout=60) == "ALIVE"
 
 
 def test_a_worker_whose_files_differ_ends_the_sweep_in_one_sentence(
