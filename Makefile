@@ -34,11 +34,14 @@ app: $(APP)
 
 # In processes of their own: triton is interpreted from its import on, and a browser's driver and a
 # notebook's kernel leave their event loops and settings to what comes after them.
+# All are run, whatever fails in one of them.
 test: $(DEV) lint browser
-	@$(PY) -m pytest --ignore tests/unit/kernels --ignore tests/integration/test_notebooks.py --ignore tests/browser
-	@$(PY) -m pytest tests/unit/kernels
-	@$(PY) -m pytest tests/integration/test_notebooks.py
-	@$(PY) -m pytest tests/browser
+	@failed=0; \
+	$(PY) -m pytest --ignore tests/unit/kernels --ignore tests/integration/test_notebooks.py --ignore tests/browser || failed=1; \
+	$(PY) -m pytest tests/unit/kernels || failed=1; \
+	$(PY) -m pytest tests/integration/test_notebooks.py || failed=1; \
+	$(PY) -m pytest tests/browser || failed=1; \
+	exit $$failed
 
 # The tests of the dashboard are made in a real browser; without one they are skipped, and say so.
 browser:
