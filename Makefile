@@ -34,13 +34,14 @@ app: $(APP)
 
 # In processes of their own: triton is interpreted from its import on, and a browser's driver and a
 # notebook's kernel leave their event loops and settings to what comes after them.
-# All are run, whatever fails in one of them.
+# All are run, whatever fails in one of them, and no test is waited for longer than this.
+PATIENCE_S ?= 600
 test: $(DEV) lint browser
 	@failed=0; \
-	$(PY) -m pytest --ignore tests/unit/kernels --ignore tests/integration/test_notebooks.py --ignore tests/browser || failed=1; \
-	$(PY) -m pytest tests/unit/kernels || failed=1; \
-	$(PY) -m pytest tests/integration/test_notebooks.py || failed=1; \
-	$(PY) -m pytest tests/browser || failed=1; \
+	$(PY) -m pytest --timeout $(PATIENCE_S) --ignore tests/unit/kernels --ignore tests/integration/test_notebooks.py --ignore tests/browser || failed=1; \
+	$(PY) -m pytest --timeout $(PATIENCE_S) tests/unit/kernels || failed=1; \
+	$(PY) -m pytest --timeout $(PATIENCE_S) tests/integration/test_notebooks.py || failed=1; \
+	$(PY) -m pytest --timeout $(PATIENCE_S) tests/browser || failed=1; \
 	exit $$failed
 
 # The tests of the dashboard are made in a real browser; without one they are skipped, and say so.
