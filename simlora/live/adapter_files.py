@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from simlora.errors import UserError
 from simlora.live.adapter_store import AdapterStore
+from simlora.live.records import BESIDE, WITHOUT, Row
+from simlora.live.server import Server
 from simlora.scenario.deployment import Deployment
 from simlora.serving.adapter_state import FETCHING, HOSTED, HOT, LOADING
 from simlora.serving.adapter_tiers import AdapterTiers
@@ -43,13 +45,15 @@ class AdapterFiles:
         self._in_use: Counter[int] = Counter()  # files that somebody reads or writes
         self._lock = Lock()
 
-    def make(self, indexes: Iterable[int], tiers: AdapterTiers) -> None:
-        """Put these adapters where the run begins with them. Raises UserError if one of them cannot
-        be served, or there is no room."""
-        known = sorted(indexes)
+    def make(self, indexes: Iterable[int], server: Server) -> list[Row]:
+        """Put these adapters where the run begins with them. Returns what the server has been told
+        about it, as rows of the run's record. Raises UserError if one of them cannot be served, or
+        there is no room."""
+        known, tiers, rows = sorted(indexes), server.scheduler.tiers, list[Row]()
         self._store.prepare(known)
         if self._store.may_refuse:
-            tiers.reads_itself = False
+            server.read_beside()
+            rows.append(Row(BESIDE, 0, 0.0, 0.0))
         self._disk.mkdir()
         for index in known:
             hosted = tiers.state(index).host == HOSTED
@@ -60,8 +64,10 @@ class AdapterFiles:
                     self.host[index] = self._load(index, fresh=True)
             except UserError:  # for its own requests to find out, when they come
                 if hosted:
-                    tiers.drop_copies(tiers.state(index))
+                    server.begin_without(index)
+                    rows.append(Row(WITHOUT, index, 0.0, 0.0))
         self.follow(tiers)
+        return rows
 
     def _to_disk(self, index: int) -> None:
         self._store.copy_to(index, self._disk / str(index))

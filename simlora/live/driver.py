@@ -8,17 +8,14 @@ the same instant, so the rows give their order.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from simlora.errors import UserError
 from simlora.live.adapter_files import AdapterFiles
-from simlora.live.adapter_store import Refused
 from simlora.live.blocking_loads import BlockingLoads
 from simlora.live.mirror import Mirror, Sequence, Step
 from simlora.live.records import (
@@ -34,16 +31,14 @@ from simlora.live.records import (
     Row,
 )
 from simlora.live.server import Server
-from simlora.live.store_link import StoreLink
+from simlora.live.transfers import Transfers
 from simlora.serving.adapter_state import AdapterState
-from simlora.serving.loading import DISK, NETWORK, PCIE, TO_HOST, Transfer
+from simlora.serving.loading import NETWORK, PCIE, Transfer
 from simlora.serving.request import RUNNING, Request
 from simlora.serving.step import StepPlan
 
 if TYPE_CHECKING:
     from simlora.live.embedded import Embedded
-
-_log = logging.getLogger(__name__)
 
 CUT_SHORT = 2  # times that the end has been asked for, or more
 # asyncio waits in whole milliseconds, rounded up: so long before an instant a thread takes over.
@@ -97,19 +92,18 @@ class Driver:
         self._device = device
         self._files = files
         self._blocking_loads = BlockingLoads(mirror, device, files)
+        store_bytes_per_s = server.path.links_bytes_per_s[NETWORK] if distant_store else None
+        self._transfers = Transfers(mirror, device, files, store_bytes_per_s)
         self._requests = requests
         self._taken = taken
         self._end_s = end_s
         self._check = check
         self._listener = listener
-        self._distant_store = distant_store
         self._arrivals_over = False
         self._last_s = -1.0
         self._started_s = time.perf_counter()
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._uploads: dict[int, Future[None]] = {}  # by adapter
-        self._store = StoreLink(server.path.links_bytes_per_s[NETWORK])
         self._clock_thread = ThreadPoolExecutor(1, "clock")
         self._idle_count = 0
         self._failure: BaseException | None = None
@@ -325,12 +319,8 @@ class Driver:
         self._files.follow(server.scheduler.tiers, self._mirror.slots)
         for number, transfer in server.orders:
             if transfer.link == PCIE:
-                # Given at step boundaries only, when the pool is nobody else's.
-                assert boundary
-                index = transfer.adapter.index
-                slot, copied = self._device.upload(self._files.host[index])
-                self._mirror.slots[index] = slot
-                self._uploads[index] = copied
+                assert boundary  # given there only
+                self._transfers.start_upload(transfer.adapter.index)
             self._begin(self._carry_out(number, transfer))
         server.orders.clear()
         for number, delay_s in server.timers:
@@ -349,52 +339,20 @@ class Driver:
         self._follow_orders()
 
     async def _carry_out(self, number: int, transfer: Transfer) -> None:
-        index, failed, final = transfer.adapter.index, False, False
-        try:
-            if transfer.link == PCIE:
-                await asyncio.wrap_future(self._uploads.pop(index))
-            elif transfer.link == DISK or not self._distant_store:
-                await asyncio.sleep(transfer.backoff_s)
-                await self._read(index, transfer)
-            else:
-                waited = self._store.carry(transfer.latency_s, transfer.nbytes, transfer.finish_s)
-                work = [waited, self._read(index, transfer)]
-                for outcome in await asyncio.gather(*work, return_exceptions=True):
-                    if outcome is not None:
-                        raise outcome
-        except Refused:  # as it would be again
-            failed = final = True
-        except UserError:  # what it brought is damaged
-            failed = True
-        except OSError as error:  # this machine's own trouble, which may pass
-            _log.error("an adapter cannot be loaded: %s", error)
-            failed = True
+        outcome = await self._transfers.carry_out(transfer)
         now = self.now()
-        self._server.transfer_done(number, now, failed=failed, final=final)
+        self._server.transfer_done(number, now, failed=outcome.failed, final=outcome.final)
         self._taken(
             Row(
                 TRANSFER,
                 number,
                 transfer.ordered_s,
                 now,
-                adapter=index,
+                adapter=transfer.adapter.index,
                 link=transfer.link,
                 nbytes=transfer.nbytes,
-                failed=failed,
-                final=final,
+                failed=outcome.failed,
+                final=outcome.final,
             )
         )
         self._follow_orders()
-
-    async def _read(self, index: int, transfer: Transfer) -> None:
-        """Bring an adapter's file where it is to go."""
-        loop = asyncio.get_running_loop()
-        threads = self._device.threads
-        if transfer.goal != TO_HOST:
-            await loop.run_in_executor(threads, self._files.download, index)
-            return
-        download = transfer.link == NETWORK
-        packed = await loop.run_in_executor(
-            threads, lambda: self._files.read(index, download=download)
-        )
-        self._files.host[index] = packed

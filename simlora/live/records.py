@@ -11,13 +11,17 @@ from simlora.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Kinds of rows. `arrival`: a request, from its time in the traffic to when it was received.
+# Kinds of rows. Before the run, `beside`: all adapters are read beside the steps, for what a load
+# brings may be refused; `without`: an adapter, whose number it has, could not be put where the run
+# was to begin with it. `arrival`: a request, from its time in the traffic to when it was received.
 # `timer`: a request that is held back or timed out. `step`: from the scheduler's decision to the
 # next tokens. `idle`: the scheduler was asked and had nothing to compute. `transfer`: an adapter on
 # its way over one link, from the order on. `load`: an adapter, whose number it has, that the coming
 # step was to wait for could not be loaded. `withdraw`: an adapter, whose number it has, goes out of
 # service. `stop`: from here on no requests are taken. `cut`: the end of the run.
-ARRIVAL, TIMER, STEP, IDLE, TRANSFER, LOAD, WITHDRAW, STOP, CUT = (
+BESIDE, WITHOUT, ARRIVAL, TIMER, STEP, IDLE, TRANSFER, LOAD, WITHDRAW, STOP, CUT = (
+    "beside",
+    "without",
     "arrival",
     "timer",
     "step",
@@ -33,7 +37,8 @@ ARRIVAL, TIMER, STEP, IDLE, TRANSFER, LOAD, WITHDRAW, STOP, CUT = (
 @dataclass(frozen=True, slots=True)
 class Row:
     """Times are seconds of the run's clock; no two ends, and no two beginnings of steps, are the
-    same instant. `number` counts each kind from 0; of arrivals it is the request."""
+    same instant, but for what comes before the run: that is at 0. `number` counts each kind from 0;
+    of arrivals it is the request."""
 
     kind: str
     number: int

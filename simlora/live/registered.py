@@ -16,26 +16,34 @@ from simlora.scenario.problems import given
 
 def look_up(deployment: Deployment, registry: Registry, indexes: Iterable[int]) -> dict[int, Entry]:
     """The versions that these adapters of a scenario stand for, by index: of the adapter's name the
-    one that was promoted last, or the only one; of a rollout's candidate the one of its name.
+    one that was promoted last, or the only one; of a rollout's candidate the one of its name. The
+    registry knows those of a tenant that has several, such as acme-0000/1, as acme-0000-1.
 
-    Raises UserError, of one sentence, if there is none or no telling which, if a record has another
-    rank or other target modules than memory is planned for, and if the base model is one of the
-    catalog. Whether the files are what the record tells is for each load to find out.
+    Raises UserError, of one sentence, if there is none or no telling which, if two adapters would
+    be the same one, if a record has another rank or other target modules than memory is planned
+    for, and if the base model is one of the catalog. Whether the files are what the record tells is
+    for each load to find out.
     """
     base_folder(deployment)
     names: dict[int, list[str]] = {}
     for name, index in deployment.adapter_index.items():
-        names.setdefault(index, []).append(name)
+        names.setdefault(index, []).append(_registry_name(name))
     versions: dict[str, list[Entry]] = {}
     for entry in registry.entries():
         versions.setdefault(entry.adapter_id, []).append(entry)
-    found = {}
+    found: dict[int, Entry] = {}
+    users: dict[str, str] = {}  # adapters of the scenario by the registry's name
     for index in sorted(indexes):
         adapter = deployment.adapters[index]
         stable, _, version = adapter.name.partition("@")
         # The only tenant of a group goes by the group's name, too.
         alike = names[deployment.adapter_index[stable]]
-        adapter_id = next((name for name in alike if name in versions), stable)
+        adapter_id = next((name for name in alike if name in versions), alike[0])
+        if (user := users.setdefault(adapter_id, stable)) != stable:
+            raise UserError(
+                f"tenants: {user} and {stable} are both {adapter_id} in the registry; rename one "
+                "of their groups"
+            )
         known = versions.get(adapter_id, [])
         try:
             if version or not known:
@@ -48,6 +56,11 @@ def look_up(deployment: Deployment, registry: Registry, indexes: Iterable[int]) 
         if (record := _record(entry)) is not None:
             _check_shape(deployment, adapter, entry, record)
     return found
+
+
+def _registry_name(name: str) -> str:
+    """What the registry calls an adapter: its names are those of folders."""
+    return name.replace("/", "-")
 
 
 def _newest(entries: list[Entry]) -> Entry:

@@ -16,6 +16,7 @@ from pathlib import Path
 from simlora.live.limits import served_here
 from simlora.live.records import (
     ARRIVAL,
+    BESIDE,
     CUT,
     IDLE,
     LOAD,
@@ -24,6 +25,7 @@ from simlora.live.records import (
     TIMER,
     TRANSFER,
     WITHDRAW,
+    WITHOUT,
     Row,
     read_rows,
 )
@@ -106,6 +108,10 @@ def _happen(
             server.withdraw(row.number, now)
         elif row.kind == STOP:
             server.stopped_retries = True
+        elif row.kind == BESIDE:
+            server.read_beside()
+        elif row.kind == WITHOUT:
+            server.begin_without(row.number)
         elif row.kind == IDLE or begins:
             if (server.schedule(now) is None) != (row.kind == IDLE):
                 raise Parted

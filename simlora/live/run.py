@@ -101,9 +101,11 @@ def run_live(
         with TemporaryDirectory(prefix="simlora-", ignore_cleanup_errors=True) as folder:
             store = open_store(deployment, engine, Path(folder), registry=registry, trusted=trusted)
             adapter_files = AdapterFiles(deployment, engine, Path(folder), store)
-            adapter_files.make(asked, server.scheduler.tiers)
+            begun_with = adapter_files.make(asked, server)
             engine.warm_up(deployment.adapters[min(asked)] if asked else None)
             rows = Rows(directory / files.STEPS)
+            for row in begun_with:
+                rows.add(row)
             end_s = traffic.duration_s if scenario.workload.on_end == "discard" else None
             driver = Driver(
                 server,

@@ -84,6 +84,16 @@ class Server:
         """Tell `watcher` about the replica's memory; to be called once, before the run."""
         self.scheduler.memory.watch(_Both(self.scheduler.decisions, watcher))
 
+    def read_beside(self) -> None:
+        """Before the run: what a load brings may be refused, so that all are read beside the steps,
+        where they can be tried again."""
+        self.scheduler.tiers.reads_itself = False
+
+    def begin_without(self, adapter: int) -> None:
+        """Before the run: an adapter is in none of the tiers that the run begins with it in."""
+        tiers = self.scheduler.tiers
+        tiers.drop_copies(tiers.state(adapter))
+
     @property
     def stopped_retries(self) -> bool:
         """Whether clients that are turned away do not come again."""

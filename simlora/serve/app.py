@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from simlora.scenario.deployment import Deployment
-from simlora.serve.bodies import Asked, read_body
+from simlora.serve.bodies import MOST_MESSAGES, Asked, read_body
+from simlora.serve.json_size import count_values
 from simlora.serve.keys import Keys, operators_only
 from simlora.serve.metrics import Metrics
 from simlora.serve.problems import INVALID, LATE, MISSING, Problem, draining, invalid
@@ -31,8 +32,11 @@ OTHER_BYTES = 2**18  # everything but the prompt
 MOST_BYTES = 32 * 2**20  # however long requests may be
 BODY_S = 60.0  # in which a body must have come
 # A longer one is read by a thread. While its JSON is parsed everything else stands still all the
-# same; while its text is tokenized it does not.
+# same, so that there must not be more in it than there is in a request; while its text is tokenized
+# it does not. Python lets threads take turns of 5 ms, and everything else is one of them.
 LONG_BYTES = 50_000
+OTHER_VALUES = 10 * MOST_MESSAGES  # everything but token ids
+BODY_THREADS = 4
 
 _Outcome = TypeVar("_Outcome")
 
@@ -51,6 +55,7 @@ class OpenAIServer:
         self._deployment = deployment
         self._base = deployment.models[0].name
         self._created_s = int(time.time())
+        self._threads = ThreadPoolExecutor(BODY_THREADS, "bodies")
         candidates = set(deployment.candidates.values())
         # Next versions have no name of their own: their share of requests is sent to them.
         self._adapters = {
@@ -83,11 +88,11 @@ class OpenAIServer:
         self._check_open()
         owner = self._owner(http)
         raw = await _body(http, self.most_bytes)
-        asked = await _aside(raw, partial(read_body, raw, chat))
+        asked = await self._aside(raw, partial(self._read, raw, chat))
         tenant, adapter = self._find(asked, owner)
         if isinstance(asked.prompt, list):
             self._room(len(asked.prompt), asked)  # ids are not looked at to learn how many they are
-        prompt = await _aside(raw, partial(self._replica.encode, asked))
+        prompt = await self._aside(raw, partial(self._replica.encode, asked))
         if not prompt:
             raise invalid("prompt: has no tokens; give at least one")
         room = self._room(len(prompt), asked)
@@ -95,6 +100,24 @@ class OpenAIServer:
         answer = self._replica.ask(tenant, adapter, prompt, asked.most or room, asked)
         reply = Reply(asked, answer, int(time.time()))
         return AnswerResponse(self._replica, answer, reply, stream=asked.stream)
+
+    async def _aside(self, raw: bytes, work: Callable[[], _Outcome]) -> _Outcome:
+        """Do what a request's body needs, beside everything else if it is long."""
+        if len(raw) <= LONG_BYTES:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _read(self, raw: bytes, chat: bool) -> Asked:
+        """Raises Problem (413, 400) for a body with more in it than a request has, or for none."""
+        most = self.most_values(chat)
+        if len(raw) > most and count_values(raw) > most:
+            raise Problem(413, INVALID, f"the body has more than {most} JSON values", "too_large")
+        return read_body(raw, chat)
+
+    def most_values(self, chat: bool) -> int:
+        """The JSON values that the body of a request may have: 100,000, and if it is no chat one
+        for each token that prompt and answer may have together."""
+        return OTHER_VALUES + (0 if chat else self._replica.longest)
 
     @property
     def most_bytes(self) -> int:
@@ -174,11 +197,6 @@ class OpenAIServer:
 
 def _named(deployment: Deployment, user: str | None) -> int:
     return deployment.tenant_index.get(user or "", 0)
-
-
-async def _aside(raw: bytes, work: Callable[[], _Outcome]) -> _Outcome:
-    """Do what a request's body needs, beside everything else if it is long."""
-    return await run_in_threadpool(work) if len(raw) > LONG_BYTES else work()
 
 
 async def _body(http: Request, most_bytes: int) -> bytes:

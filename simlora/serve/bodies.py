@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from reprlib import Repr
 from typing import Annotated, Any, TypeVar
@@ -16,10 +15,12 @@ from pydantic import (
     StrictInt,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
 
 from simlora.serve.problems import Problem, invalid
 
 MOST_TOKENS = 2**31 - 1
+LARGEST_ID = 2**63 - 1  # what there is in a larger number takes long to write out
 MOST_MESSAGES = 10_000  # of a chat
 MOST_STOPS = 4  # as OpenAI has it
 MOST_STOP_CHARS = 1000  # each is looked for with every token
@@ -28,41 +29,7 @@ _SHOWN = 60  # characters of a value in a message
 _SHORT = Repr()  # looks at no more of a large value than is shown
 _SHORT.maxstring = _SHORT.maxlong = 2 * _SHOWN
 
-# Fields of OpenAI and vLLM that change an answer, and that nothing here can follow; with the values
-# by which they change nothing. False, null and what is empty do not, either, nor does 0 in most.
-CHANGING: Mapping[str, Any] = {
-    "allowed_token_ids": None,
-    "bad_words": None,
-    "best_of": 1,
-    "chat_template": None,
-    "chat_template_kwargs": None,
-    "continue_final_message": None,
-    "documents": None,
-    "echo": None,
-    "frequency_penalty": None,
-    "functions": None,
-    "guided_choice": None,
-    "guided_grammar": None,
-    "guided_json": None,
-    "guided_regex": None,
-    "include_stop_str_in_output": None,
-    "logit_bias": None,
-    "logprobs": None,
-    "min_p": None,
-    "min_tokens": None,
-    "presence_penalty": None,
-    "prompt_logprobs": None,
-    "repetition_penalty": 1,
-    "response_format": {"type": "text"},
-    "stop_token_ids": None,
-    "structured_outputs": None,
-    "suffix": None,
-    "tools": None,
-    "top_logprobs": None,
-    "truncate_prompt_tokens": None,
-}
-
-# Of these, 0 asks for the tokens that were chosen, and for no others beside them.
+# Of the fields of Changing, 0 asks for the tokens that were chosen, and for no others beside them.
 _ASKING_AT_ZERO = frozenset({"logprobs", "prompt_logprobs"})
 
 Count = Annotated[StrictInt, Field(ge=1, le=MOST_TOKENS)]
@@ -75,7 +42,9 @@ def _prompt_of(value: Any) -> str | list[int]:
         value = value[0]
     if isinstance(value, str):
         return value
-    if isinstance(value, list) and all(type(token) is int for token in value):
+    if isinstance(value, list) and all(
+        type(token) is int and -LARGEST_ID <= token <= LARGEST_ID for token in value
+    ):
         return value
     raise ValueError("must be one text or one list of token ids")
 
@@ -115,10 +84,47 @@ class StreamOptions(BaseModel):
     include_usage: StrictBool | None = None
 
 
-class Body(BaseModel):
-    """What both kinds of requests have. Fields that there are not are taken and left alone."""
+class Changing(BaseModel):
+    """Fields of OpenAI and vLLM that change an answer, and that nothing here can follow; with the
+    values by which they change nothing. False, null and what is empty do not, either, nor does 0 in
+    most."""
 
-    model_config = ConfigDict(extra="allow")
+    allowed_token_ids: Any = None
+    bad_words: Any = None
+    best_of: Any = 1
+    chat_template: Any = None
+    chat_template_kwargs: Any = None
+    continue_final_message: Any = None
+    documents: Any = None
+    echo: Any = None
+    frequency_penalty: Any = None
+    functions: Any = None
+    guided_choice: Any = None
+    guided_grammar: Any = None
+    guided_json: Any = None
+    guided_regex: Any = None
+    include_stop_str_in_output: Any = None
+    logit_bias: Any = None
+    logprobs: Any = None
+    min_p: Any = None
+    min_tokens: Any = None
+    presence_penalty: Any = None
+    prompt_logprobs: Any = None
+    repetition_penalty: Any = 1
+    response_format: Any = {"type": "text"}
+    stop_token_ids: Any = None
+    structured_outputs: Any = None
+    suffix: Any = None
+    tools: Any = None
+    top_logprobs: Any = None
+    truncate_prompt_tokens: Any = None
+
+
+class Body(Changing):
+    """What both kinds of requests have. Fields that there are not are taken and left alone: nothing
+    is made of them, however many there are."""
+
+    model_config = ConfigDict(extra="ignore")
 
     model: Annotated[str, Field(strict=True, min_length=1)]
     max_tokens: Count | None = None
@@ -200,8 +206,6 @@ def _asked(
 ) -> Asked:
     if body.n not in (None, 1):
         raise invalid(f"n: is {_short(body.n)}, allowed is 1")
-    extra = body.model_extra or {}
-    changing = (name for name, value in extra.items() if _asks(name, value))
     return Asked(
         body.model,
         prompt,
@@ -216,14 +220,18 @@ def _asked(
         1.0 if body.top_p is None else body.top_p,
         max(0, body.top_k or 0),
         body.seed,
-        next((name for name in changing if extra[name] != CHANGING[name]), None),
+        next(
+            (name for name, field in Changing.model_fields.items() if _asks(body, name, field)),
+            None,
+        ),
     )
 
 
-def _asks(name: str, value: Any) -> bool:
+def _asks(body: Body, name: str, field: FieldInfo) -> bool:
     """Whether a field that may change an answer is there to do so."""
+    value = getattr(body, name)
     at_zero = name in _ASKING_AT_ZERO and value == 0 and value is not False
-    return name in CHANGING and (bool(value) or at_zero)
+    return (bool(value) or at_zero) and value != field.default
 
 
 def _parse(kind: type[_Body], raw: bytes) -> _Body:

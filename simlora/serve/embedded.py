@@ -96,7 +96,7 @@ class EmbeddedReplica:
         self.directory = directory = Path(self._folder.name)  # of adapters' files, during the run
         store = open_store(deployment, self.engine, directory, registry=registry, trusted=trusted)
         self._files = AdapterFiles(deployment, self.engine, directory, store)
-        self._files.make(indexes, self.server.scheduler.tiers)
+        self._files.make(indexes, self.server)
         self._tell_what_it_is()
         self.engine.warm_up(served[0] if served else None)
         self._driver = Driver(
@@ -167,9 +167,8 @@ class EmbeddedReplica:
         vocabulary = self.engine.shape.vocab_size
         strange = next((token for token in prompt if not 0 <= token < vocabulary), None)
         if strange is not None:
-            shown = strange if abs(strange) < 2**63 else "a very large number"
             raise invalid(
-                f"prompt: token id {shown} is not in the model's vocabulary of {vocabulary}"
+                f"prompt: token id {strange} is not in the model's vocabulary of {vocabulary}"
             )
         return prompt
 

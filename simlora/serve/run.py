@@ -22,6 +22,7 @@ from simlora.scenario.deployment import Deployment, expand
 from simlora.scenario.schema import Scenario
 from simlora.serve.answer import Answer
 from simlora.serve.app import OpenAIServer
+from simlora.serve.connections import Connection
 from simlora.serve.keys import Keys
 from simlora.serve.metrics import Metrics
 from simlora.serve.replica import Replica, Watcher
@@ -102,6 +103,7 @@ async def _serve(
     config = uvicorn.Config(
         service.app,
         loop="asyncio",
+        http=Connection,
         lifespan="off",
         ws="none",
         log_level="error",

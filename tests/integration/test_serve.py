@@ -10,9 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,52 +22,9 @@ from simlora.calibration.runs import read_runs
 from simlora.calibration.tables import Selection, read_tables
 from simlora.cli.main import main
 from simlora.results.result import load_result
+from tests.integration.served import LONG, SCENARIO, Serving, gauge, serving
 
-SCENARIO = """\
-name: stand-in
-model: llama-3.1-8b
-fleet: [{gpu: h100-80gb}]
-tenants:
-  - {name: tenant, count: 8, adapter: {rank: 16}}
-workload:
-  max_requests: 40
-  rate_rps: 10
-  prompt_tokens: {lognormal: {mean: 128, sigma: 0.6, min: 8, max: 512}}
-  output_tokens: {lognormal: {mean: 40, sigma: 0.5, min: 2, max: 100}}
-timing: {profile: roofline}
-"""
-LONG = {"model": "tenant-0000", "prompt": "a b c", "max_tokens": 2000, "ignore_eos": True}
 ELSEWHERE = ("--engine", "openai", "--url", "http://x")
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    process: subprocess.Popen[str]
-    url: str
-
-    def end(self) -> int:
-        """Ask it to end; its exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
-
-
-@contextmanager
-def serving(path: Path, *options: str) -> Iterator[Serving]:
-    """A server on a free port, ended at the end."""
-    command = [sys.executable, "-m", "simlora", "serve", str(path), "--port", "0", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        found = re.search(r"http://\S+", line)
-        assert found, line + process.stderr.read()
-        yield Serving(process, found[0])
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
 
 
 @pytest.fixture
@@ -77,13 +32,6 @@ def path(tmp_path: Path) -> Path:
     file = tmp_path / "scenario.yaml"
     file.write_text(SCENARIO)
     return file
-
-
-def gauge(url: str, name: str) -> float:
-    text = httpx.get(f"{url}/metrics", trust_env=False).text
-    found = re.search(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
-    assert found, name
-    return float(found[1])
 
 
 def wait_until_idle(url: str) -> None:

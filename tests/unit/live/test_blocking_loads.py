@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -75,13 +76,17 @@ def test_an_adapter_that_goes_while_another_is_busy_ends_nobody_elses_requests(
     fleet = Fleet(tmp_path)
     folders = fleet.add_all(2)
     scenario = fleet.scenario(2, adapter_loading="blocking", memory=SLOT).with_overrides(NO_ROOM)
-    read = AdapterFiles.read
+    read, other_is_there = AdapterFiles.read, Event()
 
     def read_and_remove(
         store: AdapterFiles, index: int, *, download: bool = False
     ) -> PackedAdapter:
         packed = read(store, index, download=download)
-        if index == 1:
+        if index == 0:
+            other_is_there.set()
+        else:
+            # The load of the other would find out that this one is gone.
+            assert other_is_there.wait(20)
             shutil.rmtree(folders[1])
         return packed
 

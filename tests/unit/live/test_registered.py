@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from simlora.errors import UserError
 from simlora.live.adapter_store import RegisteredStore
 from simlora.live.driver import Driver
 from simlora.live.records import WITHDRAW, read_rows
@@ -111,12 +113,19 @@ def test_bad_adapters_fail_their_own_requests_and_nobody_elses(
     assert set(without.statuses) == {"completed"}
 
 
-def test_a_replay_without_the_registry_decides_the_same(tmp_path: Path) -> None:
-    """Of a run with bad adapters: that their transfers failed is in its record."""
+@pytest.mark.parametrize("tier", ["store", "nvme", "warm"])
+@pytest.mark.parametrize("loading", ["overlap", "blocking"])
+def test_a_replay_without_the_registry_decides_the_same(
+    tmp_path: Path, tier: str, loading: str
+) -> None:
+    """Of a run with bad adapters: that they were not where it was to begin with them is in its
+    record, and so is that their transfers failed."""
     fleet = Fleet(tmp_path)
-    for fault, folder in zip(FAULTS, fleet.add_all(GOOD + len(FAULTS))[GOOD:], strict=True):
+    count = GOOD + len(FAULTS)
+    for fault, folder in zip(FAULTS, fleet.add_all(count)[GOOD:], strict=True):
         fault(fleet, folder)
-    scenario, asks = fleet.scenario(GOOD + len(FAULTS)), asks_of(GOOD + len(FAULTS))
+    scenario, asks = fleet.scenario(count, adapter_loading=loading), asks_of(count)
+    scenario = scenario.with_overrides({"adapters.initial_tier": tier})
     lived = registered(fleet, scenario, asks, "out")
     rows = read_rows(lived.result.directory / files.STEPS)
     assert any(row.failed for row in rows)
@@ -145,6 +154,21 @@ def test_adapters_are_those_of_the_registry(tmp_path: Path) -> None:
     assert answers[0] == answers[1] != answers[2]
     base = [replace(ask, adapter=-1, tenant=0) for ask in asks_of(1)]
     assert registered(fleet, fleet.scenario(1), base, "base").answers != answers[2]
+
+
+def test_a_tenant_with_several_adapters_gets_each_from_the_registry(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    for number in (0, 1):
+        fleet.add(f"tenant-0000-{number}")
+    scenario = fleet.scenario(1).with_overrides({"tenants.0.adapters": 2})
+    asks = [Ask(0.1 * n, n % 2, 8, 12) for n in range(6)]
+    lived = registered(fleet, scenario, asks, "out")
+    assert set(lived.statuses) == {"completed"}
+    names = lived.result.requests.sort_values("request")["adapter"].astype(str).tolist()
+    assert names == ["tenant-0000/0", "tenant-0000/1"] * 3
+    shutil.rmtree(fleet.folder / "tenant-0000-1")
+    with pytest.raises(UserError, match=r'tenant-0000/1 .* no adapter "tenant-0000-1"'):
+        registered(fleet, scenario, asks, "missing")
 
 
 def test_an_adapter_spoilt_while_it_is_used_drains_at_the_next_load(

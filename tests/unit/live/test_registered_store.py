@@ -95,6 +95,41 @@ def test_the_only_tenant_of_a_group_may_go_by_the_groups_name(fleet: Fleet) -> N
     assert version(fleet) == "tenant-0000@v2"
 
 
+def several(fleet: Fleet, more: dict[str, Any] | None = None) -> Scenario:
+    """One tenant with two adapters."""
+    return fleet.scenario(1).with_overrides({"tenants.0.adapters": 2} | (more or {}))
+
+
+def test_each_adapter_of_a_tenant_with_several_has_a_name_in_the_registry(fleet: Fleet) -> None:
+    for number in (0, 1):
+        fleet.add(f"tenant-0000-{number}", "v1", promoted_at=PROMOTED)
+    fleet.add("tenant-0000-1", "v2")
+    deployment = expand(several(fleet))
+    assert [adapter.name for adapter in deployment.adapters] == ["tenant-0000/0", "tenant-0000/1"]
+    found = look_up(deployment, fleet.registry, [0, 1])
+    assert [str(found[n]) for n in (0, 1)] == ["tenant-0000-0@v1", "tenant-0000-1@v1"]
+    rollout = {"mode": "canary", "start_s": 0, "end_s": 9, "candidate": {"name": "v2"}}
+    tried = expand(several(fleet, {"tenants.0.rollout": rollout | {"share": 0.5}}))
+    assert str(look_up(tried, fleet.registry, [3])[3]) == "tenant-0000-1@v2"
+    with pytest.raises(UserError, match=r'tenant-0000/0@v2 .* no version "v2" of tenant-0000-0'):
+        look_up(tried, fleet.registry, [2])
+
+
+def test_no_two_adapters_are_the_same_one_of_the_registry(fleet: Fleet) -> None:
+    """Else one tenant would be served what another's was trained on."""
+    for number in (0, 1):
+        fleet.add(f"tenant-0000-{number}")
+    other = {"name": "tenant-0000-1", "count": 1, "adapter": {"rank": 4}}
+    groups = [group.model_dump() for group in several(fleet).tenants]
+    deployment = expand(fleet.scenario(1).with_overrides({"tenants": [*groups, other]}))
+    with pytest.raises(UserError) as error:
+        look_up(deployment, fleet.registry, [0, 1, 2])
+    assert str(error.value) == (
+        "tenants: tenant-0000/1 and tenant-0000-1-0000 are both tenant-0000-1 in the registry; "
+        "rename one of their groups"
+    )
+
+
 def test_a_candidate_is_the_version_of_its_name(fleet: Fleet) -> None:
     fleet.add("tenant-0000", "v1", promoted_at=PROMOTED)
     fleet.add("tenant-0000", "v2", rank=2)

@@ -248,7 +248,8 @@ def test_what_the_scenario_turns_away_is_told_and_leaves_nothing(
     [
         ({"prompt": [VOCABULARY]}, "prompt: token id 320 is not in the model's vocabulary of 320"),
         ({"prompt": [-1]}, "prompt: token id -1"),
-        ({"prompt": [10**400]}, "prompt: token id a very large number"),
+        ({"prompt": [2**63 - 1]}, "prompt: token id 9223372036854775807 is not in"),
+        ({"prompt": [2**63]}, "prompt: must be one text or one list of token ids, not [9223372"),
         ({"prompt": ""}, "prompt: has no tokens"),
         ({"prompt": "word " * 200}, "prompt and answer have at least 137 tokens, allowed are 128"),
         ({"temperature": -0.1}, "temperature: "),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import httpx
 import pytest
 
 from simlora.serve import app
-from simlora.serve.bodies import Asked, Message
+from simlora.serve.bodies import MOST_MESSAGES, Asked, CompletionBody, Message
+from simlora.serve.json_size import count_values
 from simlora.serve.problems import Problem
 from simlora.serve.run import Service
 from simlora.serve.text import Wordwise
@@ -83,14 +86,93 @@ def test_a_body_that_stops_coming_is_not_waited_for(
     assert response.headers["connection"] == "close"
 
 
+def with_room_for(tokens: int) -> Service:
+    """A server whose requests may have so many tokens."""
+    long = {"model": "llama-3.1-8b", "fleet": [{"gpu": "h100-80gb"}]}
+    return Service(scenario(**long, engine={"max_model_len": tokens}))
+
+
 @pytest.mark.parametrize("tokens", [512, 131_072])
 def test_the_longest_request_fits_whatever_its_client_escapes(tokens: int) -> None:
     """Ids of six digits on a line each, or text of which JSON escapes every letter."""
-    long = {"model": "llama-3.1-8b", "fleet": [{"gpu": "h100-80gb"}]}
-    service = Service(scenario(**long, engine={"max_model_len": tokens}))
+    service = with_room_for(tokens)
     ids = json.dumps(completion(prompt=[128_255] * tokens), indent=1)
     words = json.dumps(completion(prompt="привет" * (tokens // 2)))
     assert max(len(ids), len(words)) <= service.openai.most_bytes <= app.MOST_BYTES
+    assert count_values(ids.encode()) <= service.openai.most_values(chat=False)
+
+
+@pytest.mark.parametrize("unit", ["[]", "{}", "1", '"a"', '{"role":"user"}'])
+@pytest.mark.parametrize("field", ["prompt", "messages", "stop", "unknown"])
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
+def test_a_body_with_more_in_it_than_a_request_is_not_parsed(
+    monkeypatch: pytest.MonkeyPatch, unit: str, field: str, path: str
+) -> None:
+    """While it is, nobody else would be served."""
+    service = with_room_for(131_072)
+    most = service.openai.most_values(path.startswith("chat"))
+    body = f'{{"model": "pro-0000", "{field}": [{",".join([unit] * most)}]}}'.encode()
+    assert len(body) <= service.openai.most_bytes
+
+    def parse(*_: Any) -> Asked:
+        raise AssertionError("it is parsed")
+
+    monkeypatch.setattr(app, "read_body", parse)
+    response = post(service, path, None, content=body)
+    assert error(response) == (413, "too_large")
+    assert response.json()["error"]["message"] == f"the body has more than {most} JSON values"
+
+
+def test_of_fields_that_nobody_knows_nothing_is_made() -> None:
+    raw = json.dumps(completion(unknown={str(number): [] for number in range(1000)}))
+    body = CompletionBody.model_validate_json(raw)
+    assert not body.model_extra
+    assert "unknown" not in body.model_dump()
+
+
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
+def test_a_text_may_be_full_of_what_json_is_made_of(path: str) -> None:
+    text = '[{," ' * 100_000
+    body = completion(prompt=text)
+    if path.startswith("chat"):
+        body = chat(messages=[{"role": "user", "content": text}])
+    service = with_room_for(131_072)
+    assert sum(map(text.count, "[{,")) > service.openai.most_values(path.startswith("chat"))
+    assert post(service, path, body).status_code == 200
+
+
+def test_the_longest_chat_fits_whatever_its_messages_are_made_of() -> None:
+    parts = [{"type": "text", "text": "a"}]
+    messages = [{"role": "user", "name": "n", "content": parts}] * MOST_MESSAGES
+    response = post(with_room_for(131_072), "chat/completions", chat(messages=messages))
+    assert response.status_code == 200
+
+
+def test_few_long_bodies_are_read_at_a_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each thread that reads one takes its turn before anybody else is served again."""
+    reading, most_reading, lock = 0, 0, Lock()
+    read_body = app.read_body
+
+    def slowly(raw: bytes, chat: bool) -> Asked:
+        nonlocal reading, most_reading
+        with lock:
+            reading += 1
+            most_reading = max(most_reading, reading)
+        time.sleep(0.05)
+        with lock:
+            reading -= 1
+        return read_body(raw, chat)
+
+    monkeypatch.setattr(app, "read_body", slowly)
+    body = completion(user="a" * app.LONG_BYTES)
+
+    async def act(client: httpx.AsyncClient) -> list[httpx.Response]:
+        return await asyncio.gather(*(client.post("completions", json=body) for _ in range(12)))
+
+    assert {response.status_code for response in with_client(service, act)} == {200}
+    assert 1 < most_reading <= app.BODY_THREADS
 
 
 # --- prompts -------------------------------------------------------------------------------
