@@ -109,13 +109,21 @@ def sweep(
         raise click.UsageError("--where bounds what can be the best: it needs --best")
 
     from simlora.planning import sweep as planning
-    from simlora.planning.sweep_best import asked_figures, check_figures, parse_bound
+    from simlora.planning.sweep_best import (
+        asked_figures,
+        check_figures,
+        check_tiers,
+        parse_bound,
+    )
     from simlora.planning.sweep_executors import open_executor
     from simlora.planning.sweep_grid import plan_sweep
     from simlora.planning.sweep_store import Store
 
     bounds = [parse_bound(text) for text in where]
     plan = plan_sweep(scenario, grid, listed, replications)
+    figures = asked_figures(best, bounds)
+    tiers = plan.tier_names() if figures else []
+    check_tiers(figures, tiers)
     store = Store(out if out is not None else Path("runs") / f"{plan.name}-sweep")
     if merge:
         ended = planning.merge(plan, store)
@@ -125,9 +133,8 @@ def sweep(
             open_executor(executor, jobs or cores(), address) as pool,
             _progress(len(plan)) as progress,
         ):
-            figures = asked_figures(best, bounds)
             ended = planning.run_sweep(
-                plan, store, pool, progress, lambda row: check_figures(figures, row)
+                plan, store, pool, progress, lambda row: check_figures(figures, row, tiers)
             )
     return _tell(plan, ended, best, bounds, as_json)
 

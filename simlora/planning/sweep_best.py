@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _HIGHEST, _LOWEST = ":max", ":min"
+_TIERS = "tiers."
+_IN_SOME_ROWS = ("sla.", "error_budget.", "requests.reasons.")  # figures of a tier
 _COMPARED: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -68,18 +70,46 @@ def asked_figures(asked: Sequence[str], bounds: Sequence[Bound]) -> list[str]:
     return [*map(_figure, asked), *(bound.figure for bound in bounds)]
 
 
-def check_figures(figures: Sequence[str], row: Mapping[str, Any]) -> None:
-    """Raises UserError for a figure that cannot be found in a sweep one of whose rows is this.
+def check_tiers(figures: Sequence[str], names: Sequence[str]) -> None:
+    """Raises UserError for a figure of a tier that is none of these: it needs no run."""
+    for figure in figures:
+        if figure.startswith(_TIERS) and _tier_of(figure, names) is None:
+            name = figure.removeprefix(_TIERS).partition(".")[0]
+            raise UserError(
+                f'no figure "{figure}", for no tier "{name}": {did_you_mean(name, names)}'
+            )
 
-    What is null here, or within something that is, may have a value in another row, and another
-    scenario may have other tiers.
+
+def check_figures(figures: Sequence[str], row: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raises UserError for a figure that cannot be found in a sweep one of whose rows is this, and
+    `names` those of all its tiers.
+
+    What is null here, or within something that is, may have a value in another row; another
+    scenario may have other tiers, or other promises of the same.
     """
     numbers = [key for key, value in row.items() if _is_number(value)]
     absent = [key for key, value in row.items() if value is None]
     for figure in figures:
         within = any(figure == key or figure.startswith(f"{key}.") for key in absent)
-        if figure not in numbers and not within and not figure.startswith("tiers."):
+        if figure not in numbers and not within and not _may_be_elsewhere(figure, row, names):
             raise UserError(f'no figure "{figure}": {did_you_mean(figure, numbers)}')
+
+
+def _may_be_elsewhere(figure: str, row: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Whether it is of a tier that is not in this row, or of what tiers have in some rows only."""
+    name = _tier_of(figure, names)
+    if name is None:
+        return False
+    tier = f"{_TIERS}{name}."
+    return figure.startswith(tuple(f"{tier}{part}" for part in _IN_SOME_ROWS)) or not any(
+        key.startswith(tier) for key in row
+    )
+
+
+def _tier_of(figure: str, names: Sequence[str]) -> str | None:
+    """The tier whose figure it is. A name may have dots, and begin with another name."""
+    mine = [name for name in names if f"{figure}.".startswith(f"{_TIERS}{name}.")]
+    return max(mine, key=len, default=None)
 
 
 def best_points(

@@ -21,12 +21,14 @@ from simlora.errors import UserError
 Kind = Literal["local", "dask"]
 _NEEDED = "--executor: {} needs the package {}; pip install 'simlora[cluster]'"
 _KEPT = "what is finished is kept for --resume"
+_GONE = f"the scheduler is gone; {_KEPT}"
 _AHEAD = 2  # points given out for each worker: it has the next one when one ends
 _IDLE_S = 300.0
 _CONNECT_S = 10.0
 _WORKERS_S = 30.0
 _CLOSE_S = 10.0
 _COUNT_EVERY_S = 5.0
+_ANSWER_S = 60.0  # a busy scheduler may be slow, a stopped one never answers
 
 
 class PointExecutor(Protocol):
@@ -134,19 +136,36 @@ class DaskExecutor:
         """Points that are given out at a time; workers may come and go."""
         now_s = time.monotonic()
         if now_s - self._counted_s >= _COUNT_EVERY_S:
-            try:
-                self._threads = sum(self._client.nthreads().values())
-            except (OSError, TimeoutError):
-                raise UserError(f"the scheduler is gone; {_KEPT}") from None
-            self._counted_s = now_s
+            self._threads = self._count()
+            self._counted_s = now_s = time.monotonic()
             if self._threads:
                 self._seen_s = now_s
             elif now_s - self._seen_s > _WORKERS_S:
                 raise UserError(f"the scheduler has had no workers for {_WORKERS_S:g} s; {_KEPT}")
         return _AHEAD * max(self._threads, 1)
 
+    def _count(self) -> int:
+        """Threads of all workers."""
+        self._check_open()
+        started_s = time.monotonic()
+        try:
+            return sum(self._client.nthreads(callback_timeout=_ANSWER_S).values())
+        except (OSError, TimeoutError):
+            if time.monotonic() - started_s < _ANSWER_S:
+                raise UserError(_GONE) from None
+            # One that is stopped, or hangs, still takes what is sent to it.
+            raise UserError(
+                f"the scheduler has not answered for {_ANSWER_S:g} s; {_KEPT}"
+            ) from None
+
+    def _check_open(self) -> None:
+        """Raises UserError if the client has given up its scheduler."""
+        if self._client.status in ("closing", "closed"):
+            raise UserError(_GONE)
+
     def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Call `work` on one of the workers."""
+        """Call `work` on one of the workers. Raises UserError if the scheduler is gone."""
+        self._check_open()
         answer: Future[Any] = Future()
         there = self._client.submit(work, *arguments, pure=False)
         self._client.loop.add_callback(_fetch, there, answer)
@@ -180,13 +199,27 @@ def _allowed_failures(dask_scheduler: Any) -> int:
 
 @contextmanager
 def _ending(opened: Any) -> Iterator[Any]:
-    """Close it at the end, without waiting for ever for a worker that has just been restarted: what
-    then is left ends with this process."""
+    """Close it at the end, without waiting for ever for a worker that has just been restarted, or
+    for a scheduler that does not answer: what then is left ends with this process."""
     try:
         yield opened
     finally:
         with suppress(TimeoutError):
             opened.close(timeout=_CLOSE_S)
+
+
+def _local_cluster(jobs: int) -> Any:
+    import distributed
+
+    try:
+        return distributed.LocalCluster(
+            n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        )
+    except RuntimeError as error:
+        raise UserError(
+            "--executor dask: its workers could not be started here, perhaps for want of memory: "
+            f"fewer --jobs need less ({error})"
+        ) from None
 
 
 @contextmanager
@@ -202,11 +235,7 @@ def _dask(jobs: int, address: str | None) -> Iterator[PointExecutor]:
         # Here the sweep itself counts the deaths, as it does with local processes.
         with (
             dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-            _ending(
-                distributed.LocalCluster(
-                    n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=50
-                )
-            ) as cluster,
+            _ending(_local_cluster(jobs)) as cluster,
             _ending(distributed.Client(cluster, set_as_default=False)) as client,
         ):
             client.register_plugin(_leaving_ctrl_c())
@@ -218,7 +247,7 @@ def _dask(jobs: int, address: str | None) -> Iterator[PointExecutor]:
         client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
     except OSError:
         raise UserError(f"--address: no dask scheduler answers at {address}") from None
-    with client:
+    with _ending(client):
         try:
             client.wait_for_workers(1, timeout=_WORKERS_S)
         except TimeoutError:

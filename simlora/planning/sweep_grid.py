@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, product
@@ -24,6 +24,7 @@ _OPTION = "--grid"
 OPTION = f"{_OPTION} "
 _MOST_TRIED = 1_000  # points with a value, before it is taken to be a mistake
 _PRESET = "engine.preset"
+_NAME_TIERS = ("tiers", "tenants")  # the fields that tiers are named in
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,20 @@ class Sweep:
                 else:
                     assert mistake is not None  # a sweep without points cannot be made
                     raise mistake
+
+    def tier_names(self) -> list[str]:
+        """The tiers that points have, those of the first point first."""
+        axes = tuple(axis for axis in self.axes if axis.key.split(".")[0] in _NAME_TIERS)
+        few = [made for _, _, made in replace(self, axes=axes)._made()]
+        scenarios: Iterable[Scenario | UserError] = few
+        if any(isinstance(made, UserError) for made in few):  # what mends it is on another axis
+            scenarios = (made for _, _, made in self._made())
+        found: dict[str, None] = {}
+        for scenario in scenarios:
+            if not isinstance(scenario, UserError):
+                found |= dict.fromkeys(scenario.tiers)
+                found |= dict.fromkeys(group.tier for group in scenario.tenants)
+        return list(found)
 
     def _replications(self, entry: Entry) -> int:
         return self.replications or entry.base.scenario.run.replications

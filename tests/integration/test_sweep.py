@@ -219,3 +219,15 @@ def test_what_the_best_is_asked_of_is_checked_before_all_points_have_run(tmp_pat
     assert "wrote " in told["error"]
     told = sweep(tmp_path, *grid, "--where", "latency.ttft_s.p99<1", code=2)
     assert "it needs --best" in told["error"]
+
+
+def test_a_tier_that_no_point_has_is_refused_in_one_sentence_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    best, where = ("--best", "cost.fleet_usd"), ("--where", "tiers.glod.sla_attainment>=0.9")
+    told = sweep(tmp_path, "--grid", "workload.rate_rps=5,10", *best, *where, code=2)
+    assert told["error"] == (
+        'error: no figure "tiers.glod.sla_attainment", for no tier "glod": did you mean gold? '
+        "(allowed: gold or free)\n"
+    )
+    assert not (tmp_path / "out").exists()

@@ -17,13 +17,18 @@ from typing import Any
 import pytest
 
 from simlora.errors import UserError
+from simlora.planning import sweep as sweep_module
 from simlora.planning import sweep_executors
+from simlora.planning.sweep import run_sweep
 from simlora.planning.sweep_executors import open_executor
+from simlora.planning.sweep_grid import plan_sweep
+from simlora.planning.sweep_store import Store
 from tests.unit.planning.sweeping import (
     assert_same_results,
     command,
     finished,
     options,
+    scenario_file,
     sweep,
     sweep_here,
     table,
@@ -132,6 +137,18 @@ def test_without_an_address_dask_makes_workers_here_and_a_deadly_point_is_a_fail
     assert list(rows.loc[~failed, "latency.ttft_s.p99"]) == list(expected["latency.ttft_s.p99"])
 
 
+def test_workers_that_cannot_be_started_here_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os\n\nos._exit(1)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with (
+        pytest.raises(UserError, match=r"^--executor dask: its workers could not be started here"),
+        open_executor("dask", 1),
+    ):
+        pass
+
+
 class DeadlyToFetch:
     """Kills the worker that has it when somebody wants to have it too."""
 
@@ -199,6 +216,55 @@ def test_a_scheduler_that_goes_away_ends_the_sweep_in_one_sentence_and_loses_no_
     assert err == "error: the scheduler is gone; what is finished is kept for --resume\n"
     merged = sweep(tmp_path, *many, "--merge")
     assert merged["rows"] == len(finished(tmp_path)) >= 3
+
+
+def test_a_scheduler_that_hangs_ends_the_sweep_in_one_sentence(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped process keeps its connections, and what is sent to it is taken: nothing fails."""
+    cluster.add_worker()
+    monkeypatch.setattr(sweep_executors, "_ANSWER_S", 1.0)
+    monkeypatch.setattr(sweep_executors, "_CLOSE_S", 1.0)
+    monkeypatch.setattr(sweep_executors, "_COUNT_EVERY_S", 0.5)
+    monkeypatch.setattr(sweep_module, "_LOOK_S", 0.5)
+    assert cluster.scheduler is not None
+    scheduler = cluster.scheduler
+    plan = plan_sweep(scenario_file(tmp_path), ["workload.rate_rps=20,30"], replications=500)
+    store = Store(tmp_path / "out")
+
+    def stop(done: int, failed: int) -> None:
+        if done == 3:
+            scheduler.send_signal(signal.SIGSTOP)
+
+    with (
+        pytest.raises(
+            UserError, match=r"^the scheduler has not answered for 1 s; what is finished"
+        ),
+        store.writing(resume=False),
+        open_executor("dask", 1, cluster.address) as executor,
+    ):
+        run_sweep(plan, store, executor, stop)
+    assert 3 <= len(finished(tmp_path)) < 1000
+
+
+def test_a_scheduler_that_dies_while_nothing_is_under_way_is_told_of_in_one_sentence(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client gives it up by itself, and then has none that could be asked."""
+    cluster.add_worker()
+    monkeypatch.setattr(sweep_executors, "_CONNECT_S", 2.0)
+    with open_executor("dask", 1, cluster.address) as executor:
+        assert executor.slots() > 0
+        assert cluster.scheduler is not None
+        cluster.scheduler.kill()
+        monkeypatch.setattr(sweep_executors, "_COUNT_EVERY_S", 0.0)
+        asked = 0
+        while asked < 600 and executor._client.status != "closed":  # type: ignore[attr-defined]
+            time.sleep(0.1)
+            asked += 1
+        for call in (executor.slots, lambda: executor.submit(str.upper, "late")):
+            with pytest.raises(UserError, match=r"^the scheduler is gone; "):
+                call()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,13 @@ import pytest
 from simlora import simulate
 from simlora.errors import UserError
 from simlora.planning.sweep import MOST_DEATHS, merge, run_sweep
-from simlora.planning.sweep_best import Bound, best_points, check_figures, parse_bound
+from simlora.planning.sweep_best import (
+    Bound,
+    best_points,
+    check_figures,
+    check_tiers,
+    parse_bound,
+)
 from simlora.planning.sweep_executors import Kind, open_executor
 from simlora.planning.sweep_grid import plan_sweep
 from simlora.planning.sweep_store import Store
@@ -250,7 +256,7 @@ def test_a_figure_that_there_is_not_is_told_after_the_first_point(tmp_path: Path
     store = Store(tmp_path / "out")
 
     def look(row: dict[str, Any]) -> None:
-        check_figures(["latency.ttft_s.p98"], row)
+        check_figures(["latency.ttft_s.p98"], row, plan.tier_names())
 
     for reused in (False, True):
         with (
@@ -263,11 +269,42 @@ def test_a_figure_that_there_is_not_is_told_after_the_first_point(tmp_path: Path
 
 def test_a_figure_that_the_first_point_has_not_but_another_may_have_is_let_pass() -> None:
     row = {"seed": 0, "wall_s": 1.5, "latency.ttft_s.p99": None, "autoscaling": None}
-    check_figures(
-        ["wall_s", "latency.ttft_s.p99", "autoscaling.replicas", "tiers.gold.sla_attainment"], row
-    )
+    figures = ["wall_s", "latency.ttft_s.p99", "autoscaling.replicas", "tiers.gold.sla_attainment"]
+    check_figures(figures, row, ["gold"])
     with pytest.raises(UserError, match="no figure"):
-        check_figures(["status"], {"status": "ok", "seed": 0})
+        check_figures(["status"], {"status": "ok", "seed": 0}, ["gold"])
+
+
+def test_of_a_tier_that_the_first_point_has_only_promises_may_be_elsewhere() -> None:
+    row = {"tiers.gold.ttft_s.p99": 0.5, "tiers.gold.sla_attainment": None}
+    names = ["gold", "gold.eu"]
+    check_figures(["tiers.gold.sla.ttft_p99_s.measured", "tiers.gold.eu.ttft_s.p99"], row, names)
+    for wrong in ("tiers.gold.ttft.p99", "tiers.gold"):
+        with pytest.raises(UserError, match=f'no figure "{wrong}": did you mean'):
+            check_figures([wrong], row, names)
+
+
+def test_the_tiers_of_a_sweep_are_those_of_all_its_points(tmp_path: Path) -> None:
+    listed = tmp_path / "points.yaml"
+    (tmp_path / "other.yaml").write_text(
+        "name: other\nmodel: tiny-llama\nfleet: [{gpu: l40s}]\nworkload: {rate_rps: 5}\n"
+        "tenants: [{name: lone, tier: silver}]\n"
+    )
+    listed.write_text("- other.yaml\n- {tiers: {gold: {}, bronze: {}}, tenants.1.tier: bronze}\n")
+    plan = plan_sweep(scenario_file(tmp_path), ["workload.rate_rps=5,10"], listed)
+    assert plan.tier_names() == ["silver", "gold", "bronze"]
+    check_tiers(["tiers.bronze.ttft_s.p99", "latency.ttft_s.p99"], plan.tier_names())
+    with pytest.raises(UserError, match=r'for no tier "sliver": did you mean silver\?'):
+        check_tiers(["tiers.sliver.ttft_s.p99"], plan.tier_names())
+
+
+def test_a_tier_is_found_also_where_what_names_it_needs_another_axis(tmp_path: Path) -> None:
+    """Pinning a tier that only this axis brings is a mistake without it."""
+    (tmp_path / "small.yaml").write_text(
+        scenario_file(tmp_path).read_text().replace("{hot: {", "{hot: {pinned_tiers: [gold], ")
+    )
+    grid = ["tenants.0.tier=vip", "tiers={vip: {}, free: {}}", "adapters.hot.pinned_tiers=[vip]"]
+    assert "vip" in plan_sweep(scenario_file(tmp_path), grid).tier_names()
 
 
 def test_a_point_whose_replications_are_not_all_there_is_not_the_best(tmp_path: Path) -> None:
