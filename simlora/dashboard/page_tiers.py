@@ -7,20 +7,19 @@ from dataclasses import dataclass
 import streamlit as st
 
 from simlora.dashboard import jobs, state
-from simlora.dashboard.limits import MOST_REPLICATIONS, check_size, expected_requests
+from simlora.dashboard.limits import MOST_REPLICATIONS, check_size
 from simlora.errors import UserError
+from simlora.planning.noisy_neighbour import (
+    BUCKET_BURST,
+    BUCKET_RPS,
+    PROTECTIONS,
+    calm,
+    independent,
+    noisy,
+)
 from simlora.scenario.schema import BurstArrivals, Scenario
-from simlora.scenario.traffic import DEFAULT_DURATION_S
 
 KIND = "tiers"
-PROTECTION = {
-    "as in the scenario": {},
-    "weighted fair queueing": {"gateway.fairness.policy": "wfq"},
-    "token buckets": {},
-    "both": {"gateway.fairness.policy": "wfq"},
-}
-_BUCKETS = ("token buckets", "both")
-_BUCKET_RPS, _BUCKET_BURST = 1.0, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +41,14 @@ def show() -> None:
         "protects them."
     )
     asked = _controls()
-    if _independent(state.scenario()) is not state.scenario():
+    if independent(state.scenario()) is not state.scenario():
         st.caption(
             "The scenario's own pattern of arrivals is left out on this page, so that the burst "
             "alone makes the difference: requests arrive as a Poisson process of the same rate."
         )
     problem, runs = None, _runs(asked)
     try:
-        check_size(noisy(state.scenario(), asked) if asked.noisy else state.scenario(), runs)
+        check_size(_loud(asked) or state.scenario(), runs)
     except UserError as error:
         problem = str(error)
         st.warning(problem)
@@ -73,47 +72,11 @@ def show() -> None:
     draw(found)
 
 
-def protected(scenario: Scenario, asked: Asked) -> Scenario:
-    """The scenario with what protects tenants from each other. Raises UserError."""
-    changes = dict(PROTECTION[asked.protection])
-    if asked.protection in _BUCKETS:
-        tiers = dict.fromkeys([*scenario.tiers, *(group.tier for group in scenario.tenants)])
-        bucket = {"rps": _BUCKET_RPS, "burst": _BUCKET_BURST, "over_limit": "delay"}
-        return scenario.with_overrides(
-            {**changes, "gateway.rate_limits": dict.fromkeys(tiers, bucket)}
-        )
-    return scenario.with_overrides(changes) if changes else scenario
-
-
-def calm(scenario: Scenario, asked: Asked) -> Scenario:
-    """The scenario without bursts, on independent arrivals. Raises UserError."""
-    return protected(_independent(scenario), asked)
-
-
-def noisy(scenario: Scenario, asked: Asked) -> Scenario:
-    """The same, with the burst of one tenant in the middle. Raises UserError."""
-    workload = scenario.workload
-    duration_s = workload.duration_s or DEFAULT_DURATION_S
-    if workload.max_requests is not None:
-        rate_rps = max(expected_requests(scenario), 1.0) / duration_s
-        duration_s = min(duration_s, workload.max_requests / rate_rps)
-    burst = {
-        "tenant": asked.tenant,
-        "start_s": round(0.4 * duration_s, 3),
-        "duration_s": round(max(0.1 * duration_s, 0.001), 3),
-        "requests": asked.requests,
-    }
-    scenario = _independent(scenario)
-    return protected(scenario.with_overrides({"workload.arrivals": {"bursts": [burst]}}), asked)
-
-
-def _independent(scenario: Scenario) -> Scenario:
-    """Bursts lie on Poisson arrivals, so that both cases have those; a trace has its own."""
-    if scenario.workload.trace is not None:
-        return scenario
-    if isinstance(scenario.workload.arrivals, str) and scenario.workload.arrivals == "poisson":
-        return scenario
-    return scenario.with_overrides({"workload.arrivals": "poisson"})
+def _loud(asked: Asked) -> Scenario | None:
+    """The scenario with the burst, where one is asked for. Raises UserError."""
+    if not asked.noisy:
+        return None
+    return noisy(state.scenario(), asked.tenant, asked.requests, asked.protection)
 
 
 def _runs(asked: Asked) -> int:
@@ -143,11 +106,11 @@ def _controls() -> Asked:
     )
     protection = two.selectbox(
         "Protection",
-        list(PROTECTION),
+        list(PROTECTIONS),
         key="protection",
         bind="query-params",
         help="Weighted fair queueing serves waiting tenants by weight. Token buckets delay what a "
-        f"tenant asks beyond {_BUCKET_RPS:g} request/s (burst {_BUCKET_BURST}).",
+        f"tenant asks beyond {BUCKET_RPS:g} request/s (burst {BUCKET_BURST}).",
     )
     if replayed:
         st.caption(
@@ -187,13 +150,12 @@ def _controls() -> Asked:
 
 def _simulate(asked: Asked) -> None:
     scenario = state.scenario()
-    loud = noisy(scenario, asked) if asked.noisy else None
     jobs.begin(
         KIND,
         "Simulating",
         "tiers",
-        calm(scenario, asked),
-        loud,
+        calm(scenario, asked.protection),
+        _loud(asked),
         asked.tenant,
         asked.replications,
         of=(scenario, asked),

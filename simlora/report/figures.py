@@ -29,14 +29,14 @@ from simlora.report.style import (
     time_axis,
 )
 from simlora.report.words import tick
+from simlora.results.phases import PHASE_WORDS
 from simlora.results.result import Result
 
 PHASES = {
-    "queue_s": ("queue", RED),
-    "adapter_wait_s": ("adapter wait", YELLOW),
-    "prefill_s": ("prefill", CYAN),
-    "decode_s": ("decode", BLUE),
-    "preempted_s": ("preempted", PURPLE),
+    phase: (words.label, colour)
+    for (phase, words), colour in zip(
+        PHASE_WORDS.items(), (RED, YELLOW, CYAN, BLUE, PURPLE), strict=True
+    )
 }
 _SEEN_PHASES = {  # by a client, to whom what the server does until the first token is one
     "queue_s": ("turned away before", RED),

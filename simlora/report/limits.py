@@ -12,14 +12,12 @@ from simlora.report.measured import from_outside
 from simlora.report.outside import what_was_seen
 from simlora.report.waits import Waits, waits_outside, waits_told
 from simlora.report.words import counted, duration, lost, promise, share
+from simlora.results.phases import BEFORE_FIRST_TOKEN, PHASE_WORDS
 from simlora.results.result import Result
 
 _MANY = 0.3  # of the mean time to first token
-_PHASES = {
-    "queue_s": "queueing",
-    "adapter_wait_s": "waiting for the adapter",
-    "prefill_s": "prefill",
-}
+_DOING = {phase: PHASE_WORDS[phase].doing for phase in BEFORE_FIRST_TOKEN}
+_DOING["adapter_wait_s"] = "waiting for the adapter"  # a request has one
 
 
 def limits_of(result: Result, asked: Asked | None = None) -> list[str]:
@@ -168,9 +166,9 @@ def _missed(name: str, tier: dict[str, Any]) -> str:
         told.append(f"{asked} (measured {measured}{of_budget})")
     sentence = f"Tier {name} misses {' and '.join(told)}."
     if "ttft_p99_s" in missed:
-        phase = max(_PHASES, key=lambda phase: tier[phase]["p99"] or 0.0)
+        phase = max(BEFORE_FIRST_TOKEN, key=lambda phase: tier[phase]["p99"] or 0.0)
         sentence += (
             f" Before the first token, its longest phase at the 99th percentile is "
-            f"{_PHASES[phase]}, {duration(tier[phase]['p99'])}."
+            f"{_DOING[phase]}, {duration(tier[phase]['p99'])}."
         )
     return sentence

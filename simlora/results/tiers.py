@@ -8,10 +8,10 @@ import numpy as np
 
 from simlora.results.arrays import Bools, Floats, Indexes, Ints
 from simlora.results.columns import RequestColumns
+from simlora.results.phases import PHASES
 from simlora.results.statistics import EXACT_VALUES, Distribution
 from simlora.serving.request import COMPLETED, FAILED, REJECTED, RUNNING, WAITING
 
-PHASES = ("queue_s", "adapter_wait_s", "prefill_s", "decode_s", "preempted_s")
 REQUEST_METRICS = ("ttft_s", "tpot_s", "e2e_s", *PHASES)
 METRICS = ("ttft_s", "tpot_s", "itl_s", "e2e_s", *PHASES)
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 from simlora.planning.search.promises import Promise
 from simlora.planning.search.trial import Kept, Outcome
+from simlora.results.phases import AFTER_IT, BEFORE_FIRST_TOKEN, PHASE_WORDS, PHASES
 
-PHASES = ("queueing", "waiting for adapters", "prefill", "decoding", "being preempted")
-_QUEUE, _ADAPTERS, _PREFILL, _DECODE, _PREEMPTED = range(5)
-_BEFORE_FIRST_TOKEN = (_QUEUE, _ADAPTERS, _PREFILL)
-_AFTER_IT = (_DECODE, _PREEMPTED)
 _FULL_KV, _FULL_BATCH = 0.97, 0.9
 
 
@@ -56,24 +53,24 @@ def first_break(
         return None
     kept, promise = max(missed, key=lambda one: _overspent(*one))
     after = breaks.phases[promise.tier]
-    before = (0.0,) * len(after) if holds is None else holds.phases[promise.tier]
-    phase = max(_phases_of(promise.bound), key=lambda index: after[index] - before[index])
+    before = dict.fromkeys(PHASES, 0.0) if holds is None else holds.phases[promise.tier]
+    phase = max(_phases_of(promise.bound), key=lambda phase: after[phase] - before[phase])
     return Break(
         promise,
         kept,
-        PHASES[phase],
+        PHASE_WORDS[phase].doing,
         None if holds is None else before[phase],
         after[phase],
         _pressure(phase, breaks),
     )
 
 
-def _phases_of(bound: str) -> tuple[int, ...]:
+def _phases_of(bound: str) -> tuple[str, ...]:
     if bound == "ttft_p99_s":
-        return _BEFORE_FIRST_TOKEN
+        return BEFORE_FIRST_TOKEN
     if bound == "tpot_p99_s":
-        return _AFTER_IT
-    return _BEFORE_FIRST_TOKEN + _AFTER_IT
+        return AFTER_IT
+    return PHASES
 
 
 def _overspent(kept: Kept, promise: Promise) -> float:
@@ -81,9 +78,9 @@ def _overspent(kept: Kept, promise: Promise) -> float:
     return kept.broken / kept.judged / max(promise.allowed, 1e-9)
 
 
-def _pressure(phase: int, outcome: Outcome) -> str:
+def _pressure(phase: str, outcome: Outcome) -> str:
     """Why a phase is long, from what the run was short of."""
-    if phase == _ADAPTERS:
+    if phase == "adapter_wait_s":
         hits = "" if outcome.hit_ratio is None else f" ({outcome.hit_ratio:.1%} are found hot)"
         return f"because adapters are loaded{hits}"
     if outcome.preemptions or outcome.kv_share >= _FULL_KV:

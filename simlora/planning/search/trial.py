@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +10,7 @@ from typing import Any
 
 from simlora.errors import UserError
 from simlora.planning.search.promises import Promise
+from simlora.results.phases import PHASES
 from simlora.results.recorder import Recorder
 from simlora.scenario.deployment import Deployment, expand
 from simlora.scenario.schema import Scenario
@@ -19,7 +20,6 @@ from simlora.sim.simulation import Simulation
 from simlora.workload.traffic import open_traffic
 
 _METRICS = {"ttft_p99_s": "ttft_s", "tpot_p99_s": "tpot_s", "e2e_p99_s": "e2e_s"}
-_PHASES = ("queue_s", "adapter_wait_s", "prefill_s", "decode_s", "preempted_s")
 # A p99 is interpolated between two requests, so that one or two more than its 1 % may be late.
 _INTERPOLATED = 2
 
@@ -47,7 +47,7 @@ class Outcome:
     kept: tuple[Kept, ...] = ()
     ttft_p99_s: float | None = None
     attainment: tuple[float | None, ...] = ()  # by tier
-    phases: tuple[tuple[float, ...], ...] = ()
+    phases: tuple[Mapping[str, float], ...] = ()
     kv_share: float = 0.0
     batch_share: float = 0.0
     preemptions: int = 0
@@ -180,7 +180,7 @@ def _run(
         kept=recorder.kept(summary),
         ttft_p99_s=summary["latency"]["ttft_s"]["p99"],
         attainment=tuple(tier["sla_attainment"] for tier in tiers),
-        phases=tuple(tuple(tier[phase]["mean"] or 0.0 for phase in _PHASES) for tier in tiers),
+        phases=tuple({phase: tier[phase]["mean"] or 0.0 for phase in PHASES} for tier in tiers),
         kv_share=memory["kv_pages_peak"] / max(memory["pool_pages"], 1),
         batch_share=batch["mean_running"] / batch["max_num_seqs"],
         preemptions=batch["preemptions"],
