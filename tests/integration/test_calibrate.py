@@ -18,6 +18,7 @@ from simlora.serving.batch_shape import BatchShape
 from simlora.timing import make_timing
 from simlora.timing.parameters import LoadParameters, StepParameters
 from simlora.timing.profile import Profile, Provenance, load_profile
+from tests.measurements import STEP_BINS, needs
 from tests.unit.calibration.measuring import shapes, write_table
 
 TRUTH = StepParameters(
@@ -49,7 +50,6 @@ engine:
   prefix_cache: {enabled: false}
 adapters: {initial_tier: warm}
 """
-GROUND_TRUTH = Path(__file__).parents[2].parent / "shared" / "data" / "ground_truth"
 
 
 def run_command(*arguments: object) -> int:
@@ -334,7 +334,7 @@ def test_mistakes_in_runs(
     assert sentence in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not GROUND_TRUTH.is_dir(), reason="the ground-truth data are not here")
+@needs(STEP_BINS)
 def test_published_step_measurements(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The recipe of docs/measurements.md: vLLM 0.8.5, Llama-3.1-8B, H100, 300 slots."""
     names = {
@@ -348,7 +348,7 @@ def test_published_step_measurements(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = tmp_path / "h100.json"
     mapped = [part for ours, theirs in names.items() for part in ("--map", f"{ours}={theirs}")]
     code = run_command(
-        *("--from", GROUND_TRUTH / "bsc_micro_step_bins.csv"),
+        *("--from", STEP_BINS),
         *("--where", "base_model=llama-3.1-8b-instruct"),
         *mapped,
         *("--gpu", "h100-64gb", "--model", "llama-3.1-8b", "--out", out),

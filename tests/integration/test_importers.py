@@ -12,12 +12,10 @@ import pytest
 
 from simlora.cli.main import main
 from simlora.workload.importers import ImportOptions, import_trace
+from tests.measurements import TRACES, needs
 
-TRACES = Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"
 ORIGINALS = TRACES / "originals"
-pytestmark = pytest.mark.skipif(
-    not ORIGINALS.is_dir(), reason=f"the public traces are not at {TRACES}"
-)
+pytestmark = needs(ORIGINALS)
 
 
 def imported(tmp_path: Path, format_name: str, source: Path, **options: Any) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import random
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from simlora.serving.eviction.replay import Access, replay
+from tests.measurements import CACHE_ORACLE, needs
 
 try:
     import libcachesim
@@ -24,7 +24,6 @@ except ImportError as error:  # it has no wheel for every machine
 else:
     WHY_NOT = ""
 
-DATA = Path(__file__).parents[3] / "shared/data/cache_oracle"
 COLUMNS = [
     ("uniform", 50),
     ("uniform", 200),
@@ -47,20 +46,22 @@ ORACLES = {
 }
 NEVER = 2**63 - 1
 
-recorded = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded hits in {DATA}")
+recorded = needs(CACHE_ORACLE)
 live = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 
 
 @cache
 def trace(kind: str) -> list[Access]:
-    table = pq.read_table(DATA / "zipf.parquet", columns=["obj_id", f"size_{kind}"]).to_pydict()
+    table = pq.read_table(
+        CACHE_ORACLE / "zipf.parquet", columns=["obj_id", f"size_{kind}"]
+    ).to_pydict()
     return list(zip(table["obj_id"], table[f"size_{kind}"], strict=True))
 
 
 @cache
 def oracle() -> dict[tuple[str, str, int], int]:
     """Hits by policy, kind and capacity."""
-    with (DATA / "oracle.csv").open(newline="") as file:
+    with (CACHE_ORACLE / "oracle.csv").open(newline="") as file:
         return {
             (row["policy"], row["kind"], int(row["capacity"])): int(float(row["hits"]))
             for row in csv.DictReader(file)

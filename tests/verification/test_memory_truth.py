@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import pytest
@@ -17,8 +16,8 @@ from simlora.errors import UserError
 from simlora.scenario.deployment import Deployment, expand
 from simlora.scenario.schema import Scenario
 from simlora.serving.memory import plan_memory
+from tests.measurements import GROUND_TRUTH, needs
 
-GROUND_TRUTH = Path(__file__).parents[3] / "shared" / "data" / "ground_truth"
 # What the servers were started with, beside slots and rank.
 MODELS = {
     "llama-3.1-8b-instruct": ("llama-3.1-8b", 131_072, True),
@@ -26,9 +25,7 @@ MODELS = {
 }
 REFUSED = ("oom", "kv_too_small", "no_kv_memory")
 
-pytestmark = pytest.mark.skipif(
-    not GROUND_TRUTH.is_dir(), reason=f"measurements are not at {GROUND_TRUTH}"
-)
+pytestmark = needs(GROUND_TRUTH)
 
 
 @dataclass(frozen=True)

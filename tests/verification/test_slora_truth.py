@@ -10,14 +10,14 @@ from simlora.errors import UserError
 from simlora.scenario.deployment import expand
 from simlora.validation.slora import (
     MEASURED,
-    SLoraRun,
     judge,
     read_runs,
     scenario_of,
     traffic_of,
 )
+from tests.measurements import GROUND_TRUTH, needs
 
-RUNS = Path(__file__).parents[3] / "shared/data/ground_truth/slora_calibration.csv"
+RUNS = GROUND_TRUTH / "slora_calibration.csv"
 ROW = {
     "setting": "S2",
     "gpu": "A100 80GB",
@@ -57,15 +57,9 @@ def table(path: Path, *changes: dict[str, str]) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def runs() -> list[SLoraRun]:
-    if not RUNS.exists():
-        pytest.skip("the published runs of S-LoRA are not here")
-    return [run for run in read_runs(RUNS) if run.gpu in ("a100-80gb", "a10g")]
-
-
-def test_throughput_latency_and_first_token_are_near_those_measured(runs: list[SLoraRun]) -> None:
-    errors = judge(runs)["all"]
+@needs(RUNS)
+def test_throughput_latency_and_first_token_are_near_those_measured() -> None:
+    errors = judge([run for run in read_runs(RUNS) if run.gpu in ("a100-80gb", "a10g")])["all"]
     throughput, latency, first_token = (errors[name] for name in MEASURED)
     assert throughput < 0.05
     assert latency < 0.12

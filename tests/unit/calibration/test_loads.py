@@ -10,10 +10,11 @@ from simlora.calibration.loads import fit_kv, fit_loads
 from simlora.calibration.tables import Selection, read_tables
 from simlora.scenario.catalog import load_model
 from simlora.scenario.schema import ModelChoice
+from tests.measurements import GROUND_TRUTH, needs
 from tests.unit.calibration.measuring import read_text
 
 LINK = 50e9
-PUBLISHED = Path(__file__).parents[4] / "shared/data/ground_truth/bsc_micro_adapter_load.csv"
+PUBLISHED = GROUND_TRUTH / "bsc_micro_adapter_load.csv"
 MODEL = load_model(ModelChoice(name="llama-3.1-8b"))
 
 
@@ -33,10 +34,9 @@ def test_a_rank_stands_for_the_bytes_of_its_adapter(tmp_path: Path) -> None:
     assert fit.load.bytes_per_s == pytest.approx(20e9)
 
 
+@needs(PUBLISHED)
 def test_published_loads_are_read_by_the_rank_of_the_adapter() -> None:
     """A slot is larger than most adapters in it; what is copied is the adapter."""
-    if not PUBLISHED.exists():
-        pytest.skip(f"{PUBLISHED} is not here")
     selection = Selection(
         {"load_ms": "mean_ms", "rank": "adapter_rank"},
         {

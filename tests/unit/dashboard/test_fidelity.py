@@ -24,6 +24,7 @@ from simlora.timing.profile import load_profile, profile_names
 from simlora.validation.metrics import errors, pairs_of
 from simlora.validation.rows import held_out, read_runs
 from simlora.validation.runner import Settings, predict_runs
+from tests.measurements import STEP_BINS, needs
 from tests.unit.calibration.measuring import write_table
 from tests.unit.validation import runs as published
 
@@ -364,12 +365,10 @@ def test_s_lora_runs_take_the_profile_of_their_gpu_and_are_never_fitted_to(tmp_p
         judge(tmp_path, ["slora.csv"], Choice(fit=FIT))
 
 
+@needs(STEP_BINS)
 def test_real_steps_are_read_under_their_own_names_and_fitted_well(tmp_path: Path) -> None:
     """The steps published with arXiv 2508.08343, left out of the fit, within 5 %."""
-    source = Path(__file__).parents[4] / "shared/data/ground_truth/bsc_micro_step_bins.csv"
-    if not source.is_file():
-        pytest.skip(f"measurements are not at {source}")
-    shutil.copy(source, tmp_path / "bins.csv")
+    shutil.copy(STEP_BINS, tmp_path / "bins.csv")
     selection = Selection(
         {
             "step_ms": "step_period_median_ms",

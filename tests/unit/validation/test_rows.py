@@ -12,10 +12,11 @@ from simlora.scenario.deployment import expand
 from simlora.scenario.loading import load_scenario
 from simlora.validation.recipe import scenario_of
 from simlora.validation.rows import BscRun, held_out, read_runs
+from tests.measurements import GROUND_TRUTH, needs
 from tests.unit.validation.runs import REFUSED, ROW, write_table
 
 REPO = Path(__file__).parents[3]
-CALIBRATION = REPO.parent / "shared/data/ground_truth/bsc_system_calibration.csv"
+CALIBRATION = GROUND_TRUTH / "bsc_system_calibration.csv"
 
 
 def read_one(tmp_path: Path, **changes: str) -> BscRun:
@@ -137,9 +138,8 @@ def test_what_is_held_out_is_fixed_and_keeps_repetitions_together(tmp_path: Path
     assert len({run.config_id for run in kept}) == 6
 
 
+@needs(CALIBRATION)
 def test_the_example_is_what_the_recipe_makes() -> None:
-    if not CALIBRATION.exists():
-        pytest.skip(f"{CALIBRATION} is not here")
     run = next(run for run in read_runs(CALIBRATION) if run.config_id == 154)
     example = load_scenario(REPO / "scenarios/validation/bsc-128-slots.yaml")
     made = scenario_of(run, profile=example.timing.profile)
@@ -149,9 +149,8 @@ def test_the_example_is_what_the_recipe_makes() -> None:
     assert groups == {(g.name, g.count, g.adapter.rank, g.rate_rps_each) for g in made.tenants}
 
 
+@needs(CALIBRATION)
 def test_every_published_run_becomes_a_scenario() -> None:
-    if not CALIBRATION.exists():
-        pytest.skip(f"{CALIBRATION} is not here")
     runs = read_runs(CALIBRATION)
     assert len(runs) == 577
     assert ROW.keys() <= set(CALIBRATION.read_text("utf-8").splitlines()[0].split(","))
