@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
@@ -11,18 +12,21 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from simlora.dashboard import jobs, state
 from simlora.dashboard.limits import MOST_REQUESTS, MOST_TENANTS
+from simlora.dashboard.tables import show_table
 from simlora.dashboard.text import show_mistake
-from simlora.dashboard.trace_figures import DETECT, MOST_ROWS
+from simlora.dashboard.trace_figures import DETECT, MOST_ROWS, detect
 from simlora.dashboard.trace_load import TraceLoad
 from simlora.dashboard.uploads import files_of, safe_name
 from simlora.errors import UserError
 from simlora.workload.importers import IMPORTERS, ImportOptions
 from simlora.workload.importers.base import TimeUnit
 from simlora.workload.tables import TABLE_SUFFIXES, open_table
+from simlora.workload.trace import BLOCK_KEY
 
 KIND = "trace"
 _OURS = "—"  # the column is called as in a trace
 _MOST_NAMES = 1_000
+_NAMES_AT_ONCE = 10
 _HEADS = {
     "in the trace": "The tenant's name in the trace; the busiest tenant is first.",
     "in the scenario": "What it is called on the other pages.",
@@ -38,6 +42,16 @@ _TOLD = {
     "csv": "CSV, with columns of its own",
     "parquet": "Parquet, with columns of its own",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What an uploaded table says of itself: `format_name` is what it is detected as, and
+    `states_block` whether it tells how many tokens a prefix hash stands for."""
+
+    format_name: str
+    columns: tuple[str, ...]
+    states_block: bool
 
 
 def show() -> None:
@@ -103,7 +117,7 @@ def _names(load: TraceLoad) -> None:
     import pandas as pd
 
     names = state.names()
-    st.dataframe(
+    show_table(
         pd.DataFrame(
             {
                 "in the trace": load.tenants,
@@ -111,11 +125,8 @@ def _names(load: TraceLoad) -> None:
                 "group": [name.rpartition("-")[0] for name in names],
             }
         ).head(_MOST_NAMES),
-        hide_index=True,
-        width="stretch",
-        column_config={
-            name: st.column_config.TextColumn(help=about) for name, about in _HEADS.items()
-        },
+        {name: st.column_config.TextColumn(help=about) for name, about in _HEADS.items()},
+        _NAMES_AT_ONCE,
     )
     if len(names) > _MOST_NAMES:
         st.caption(f"The {_MOST_NAMES:,} busiest of {len(names):,}.")
@@ -161,25 +172,42 @@ def _settings(uploads: list[UploadedFile]) -> None:
         "time as text.",
     )
     try:
-        mapping = _mapping(uploads, format_name)
+        head = _mapped_head(uploads, format_name)
     except UserError as error:
         show_mistake(error)
         return
-    if st.button("Read the trace", type="primary", icon=":material/play_arrow:"):
+    mapping, block_tokens, complete = {}, None, True
+    if head is not None:
+        mapping = _mapping(head.columns)
+        if "prefix_hashes" in head.columns and not head.states_block:
+            block_tokens = _block_tokens()
+            complete = block_tokens is not None
+    if st.button(
+        "Read the trace", type="primary", icon=":material/play_arrow:", disabled=not complete
+    ):
         options = ImportOptions(
-            int(anonymous) or None, float(zipf), column_map=mapping, time_unit=unit
+            int(anonymous) or None,
+            float(zipf),
+            column_map=mapping,
+            time_unit=unit,
+            prefix_block_tokens=block_tokens,
         )
         _read(uploads, format_name, options)
 
 
-def _mapping(uploads: list[UploadedFile], format_name: str) -> dict[str, str]:
-    """What the columns of a foreign table are called, asked for where it has not ours."""
+def _mapped_head(uploads: list[UploadedFile], format_name: str) -> _Head | None:
+    """Of the one table that is read by the names of its columns; None for any other format."""
     if format_name not in (DETECT, "csv", "parquet") or len(uploads) != 1:
-        return {}
-    columns = _columns(uploads[0])
-    needed = [name for name in _COLUMNS if name not in columns and name != "tenant"]
-    known = {"TIMESTAMP", "Timestamp", "hash_ids"} & set(columns)
-    if not columns or not needed or (format_name == DETECT and known):
+        return None
+    head = _head(uploads[0])
+    if head is None or (format_name == DETECT and head.format_name not in ("csv", "parquet")):
+        return None
+    return head
+
+
+def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
+    """What the columns of a foreign table are called, asked for where it has not ours."""
+    if all(name in columns for name in _COLUMNS if name != "tenant"):
         return {}
     st.markdown("**What the columns are called in this file**")
     mapping = {}
@@ -195,22 +223,45 @@ def _mapping(uploads: list[UploadedFile], format_name: str) -> dict[str, str]:
     return mapping
 
 
-def _columns(upload: UploadedFile) -> tuple[str, ...]:
-    """The columns of an uploaded table; none of what is no table."""
-    known: dict[str, tuple[str, ...]] = st.session_state.setdefault("trace_columns", {})
+def _block_tokens() -> int | None:
+    """How many tokens a prefix hash stands for, asked for where the file does not say."""
+    st.markdown(
+        "**How many tokens each of the `prefix_hashes` stands for, which the file does not say**"
+    )
+    asked = st.number_input(
+        "Block size (tokens)",
+        1,
+        1_000_000,
+        None,
+        key="trace_block",
+        bind="query-params",
+        placeholder="tokens",
+        width=240,
+        help="The consecutive tokens of a prompt that one hash stands for: the block size of the "
+        "prefix cache whose hashes these are. The trace can be read once it is given.",
+    )
+    return None if asked is None else int(asked)
+
+
+def _head(upload: UploadedFile) -> _Head | None:
+    """What an uploaded table says of itself; None for what is no table. Raises UserError."""
+    known: dict[str, _Head | None] = st.session_state.setdefault("trace_head", {})
     if upload.file_id not in known:
         known.clear()
-        known[upload.file_id] = ()
         name = safe_name(upload.name)
-        if name.endswith(TABLE_SUFFIXES):
-            with TemporaryDirectory(prefix="simlora-dashboard-") as scratch:
-                file = Path(scratch) / name
-                file.write_bytes(upload.getbuffer())
-                try:
-                    known[upload.file_id] = open_table(file).columns
-                except UserError as error:
-                    del known[upload.file_id]
-                    raise UserError(str(error).replace(f"{scratch}/", "")) from None
+        if not name.endswith(TABLE_SUFFIXES):
+            known[upload.file_id] = None
+            return None
+        with TemporaryDirectory(prefix="simlora-dashboard-") as scratch:
+            file = Path(scratch) / name
+            file.write_bytes(upload.getbuffer())
+            try:
+                table = open_table(file)
+                stated = table.metadata.get(BLOCK_KEY, "")
+                states_block = stated.isdecimal() and int(stated) > 0
+                known[upload.file_id] = _Head(detect([file]), table.columns, states_block)
+            except UserError as error:
+                raise UserError(str(error).replace(f"{scratch}/", "")) from None
     return known[upload.file_id]
 
 

@@ -73,7 +73,7 @@ def mapped(inputs: list[Path], options: ImportOptions) -> Source:
     )
     columns = {name: theirs for name, theirs in columns.items() if theirs in table.columns}
     block = options.prefix_block_tokens
-    if block is None and table.metadata.get(BLOCK_KEY, "").isdigit():
+    if block is None and table.metadata.get(BLOCK_KEY, "").isdecimal():
         block = int(table.metadata[BLOCK_KEY])
     if "prefix_hashes" in columns and not block:
         raise UserError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -11,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from simlora.dashboard.scenario_text import as_code, scenario_from_text
 from simlora.dashboard.state import default_text, keyed
 from simlora.dashboard.trace_replay import packed
-from tests.unit.dashboard.driving import press, settled, texts
+from tests.unit.dashboard.driving import control, go, labels, opened, press, settled, texts
 
 ROOT = Path(__file__).parents[3]
 BURSTY = ROOT / "traces/bursty.parquet"
@@ -19,47 +18,6 @@ OWN_LOAD = "Use the scenario's own load"
 
 
 pytestmark = pytest.mark.usefixtures("tidied")
-
-
-def _dashboard() -> None:
-    """The page that the session names, beside the sidebar."""
-    from importlib import import_module
-    from pathlib import Path
-
-    import streamlit as st
-
-    from simlora.dashboard import jobs, sidebar, state
-
-    state.open_session()
-    sidebar.scenario_sidebar(Path())
-    import_module(f"simlora.dashboard.page_{st.session_state['page']}").show()
-    sidebar.link_sidebar()
-    jobs.watch()
-
-
-def opened(page: str, **query: Any) -> AppTest:
-    """A session that begins at a page, by a link with these parameters."""
-    app = AppTest.from_function(_dashboard, default_timeout=60)
-    app.session_state["page"] = page
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.run()
-
-
-def go(app: AppTest, page: str) -> AppTest:
-    app.session_state["page"] = page
-    return settled(app)
-
-
-def control(app: AppTest, label: str) -> Any:
-    """The control with that label."""
-    kinds = (app.number_input, app.selectbox, app.multiselect, app.toggle, app.button_group)
-    return next(one for kind in kinds for one in kind if one.label == label)
-
-
-def labels(app: AppTest) -> set[str]:
-    kinds = (app.number_input, app.selectbox, app.slider, app.button, app.toggle)
-    return {one.label for kind in kinds for one in kind}
 
 
 def with_trace(app: AppTest) -> AppTest:

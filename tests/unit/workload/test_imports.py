@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from simlora.errors import UserError
 from simlora.workload.importers import ImportOptions, ImportReport, import_trace
 
 
@@ -165,6 +166,15 @@ def test_mooncake_lines_keep_their_hashes(tmp_path: Path) -> None:
     assert report.raised_outputs == 1
     metadata = pq.read_schema(tmp_path / "imported.parquet").metadata
     assert metadata[b"simlora.prefix_block_tokens"] == b"512"
+
+
+def test_a_block_size_in_metadata_that_is_no_number_is_asked_for(tmp_path: Path) -> None:
+    columns = {"arrival_s": [0.0], "prompt_tokens": [32], "output_tokens": [1]}
+    table = pa.table({**columns, "prefix_hashes": [[1]]})
+    source = tmp_path / "in.parquet"
+    pq.write_table(table.replace_schema_metadata({"simlora.prefix_block_tokens": "²"}), source)
+    with pytest.raises(UserError, match="say with --prefix-block-tokens"):
+        run("parquet", source)
 
 
 def test_servegen_clients_become_tenants_with_their_windows_rates(tmp_path: Path) -> None:
