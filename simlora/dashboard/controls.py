@@ -301,7 +301,7 @@ def _tiers(controls: Controls) -> None:
     scenario = controls.base
     for name, tier in list(scenario.tiers.items())[:_MOST_SHOWN]:
         controls.seconds(
-            f"TTFT p99 promised to {name} (s)",
+            f"TTFT p99 for {name} (s)",
             f"tiers.{name}.sla.ttft_p99_s",
             tier.sla.ttft_p99_s,
             help="99 % of its requests should have their first token within so many seconds. "

@@ -8,8 +8,9 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from simlora.dashboard.charts import USD, axis, coloured, log_axis, nothing, panel, table_px
+from simlora.dashboard.charts import USD, axis, coloured, log_axis, nothing, panel
 from simlora.dashboard.cost_figures import CostFigures
+from simlora.dashboard.tables import show_table
 from simlora.dashboard.text import escaped
 from simlora.report.style import BLUE, GREEN, YELLOW
 from simlora.report.words import share, usd
@@ -169,12 +170,9 @@ def _same_demand(found: CostFigures) -> None:
         help="USD a month of all tenants together, and of one on average. Each way is paid for "
         "what it would have to hold ready.",
     )
-    st.dataframe(
+    show_table(
         pd.DataFrame(rows),
-        hide_index=True,
-        width="stretch",
-        height=table_px(len(rows)),
-        column_config={
+        {
             "way": st.column_config.TextColumn(help="How requests are served."),
             "cost": st.column_config.TextColumn("USD a month", help="All tenants together."),
             "a tenant": st.column_config.TextColumn(help="USD a month, on average."),
@@ -186,7 +184,7 @@ def _tenants(found: CostFigures) -> None:
     """The tenants that cost most."""
     money = ("cost_usd", "price_usd", "credit_usd", "margin_usd")
     rows = found.tenants.nlargest(_MOST_TENANTS, "cost_usd")
-    table = pd.DataFrame(
+    dearest = pd.DataFrame(
         {
             "tenant": rows["tenant"],
             **{name: [_usd(float(value)) for value in rows[name]] for name in money},
@@ -204,15 +202,12 @@ def _tenants(found: CostFigures) -> None:
         "credit_usd": ("credit", "What is given back for missed promises, USD a month."),
         "margin_usd": ("margin", "Price less credit and cost, USD a month."),
     }
-    st.dataframe(
-        table,
-        hide_index=True,
-        width="stretch",
-        height=table_px(len(table)),
-        column_config={
+    show_table(
+        dearest,
+        {
             "tenant": st.column_config.TextColumn(
-                # A longer one would leave no room beside it on a phone.
-                pinned=bool(table["tenant"].str.len().max() <= _LONGEST_PINNED),
+                # A longer one would leave no room beside it in a narrow window.
+                pinned=bool(dearest["tenant"].str.len().max() <= _LONGEST_PINNED),
                 help="The tenant's name.",
             ),
             "tier": st.column_config.TextColumn(help="Its SLA tier."),

@@ -9,9 +9,10 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from simlora.dashboard.charts import PERCENT, SECONDS, axis, coloured, log_axis, panel, table_px
+from simlora.dashboard.charts import PERCENT, SECONDS, axis, coloured, log_axis, panel
 from simlora.dashboard.fidelity_figures import Fidelity, FittedProfile
 from simlora.dashboard.fidelity_words import METRICS, figure, graded
+from simlora.dashboard.tables import show_table
 from simlora.dashboard.text import escaped, unbroken
 from simlora.report.style import BLUE, GREY, RED
 from simlora.report.words import counted, duration
@@ -192,7 +193,7 @@ def _channel(side: str, values: list[float], unit: str) -> dict[str, Any]:
 
 def _errors(errors: pd.DataFrame) -> None:
     st.markdown("**Errors by metric**", help="Relative to what was measured.")
-    table = pd.DataFrame(
+    rows = pd.DataFrame(
         {
             "metric": [METRICS[name][0] for name in errors["metric"]],
             "runs": errors["runs"],
@@ -208,12 +209,9 @@ def _errors(errors: pd.DataFrame) -> None:
             },
         }
     )
-    st.dataframe(
-        table,
-        hide_index=True,
-        width="stretch",
-        height=table_px(min(len(table), _MANY)),
-        column_config={
+    show_table(
+        rows,
+        {
             head: st.column_config.NumberColumn(
                 f"{head} (%)", format="%+.1f" if head == "bias" else "%.1f", help=about
             )
@@ -221,6 +219,7 @@ def _errors(errors: pd.DataFrame) -> None:
             else st.column_config.Column(help=about)
             for head, about in _ERRORS.items()
         },
+        _MANY,
     )
 
 
@@ -236,15 +235,13 @@ def _outside(found: Fidelity) -> None:
     if len(found.beyond) <= _MANY:  # whose cells wrap
         st.table(found.beyond.set_index("run"))
         return
-    st.dataframe(
+    show_table(
         found.beyond,
-        hide_index=True,
-        width="stretch",
-        height=table_px(_MANY),
-        column_config={
+        {
             "run": st.column_config.TextColumn(help="As in the tooltips above."),
             "beyond the range in": st.column_config.TextColumn(help="Features of the range."),
         },
+        _MANY,
     )
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 from simlora.dashboard.fidelity_charts import error_bars
 from simlora.dashboard.fidelity_words import grade
 from simlora.dashboard.run_files import run_directories, told, uploaded_result
+from simlora.dashboard.tables import show_table
 from simlora.dashboard.text import escaped, show_mistake
 from simlora.errors import UserError
 from simlora.report.words import duration, number, share
@@ -29,6 +30,7 @@ _HEADLINES: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
     "adapters.hit_ratio": ("Found hot", share),
     "batch.mean_running": ("Running, mean", number),
 }
+_SEEN = 10  # of all figures at once
 
 
 def show() -> None:
@@ -118,7 +120,7 @@ def _draw(found: Sequence[Comparison], pair: tuple[Result, Result]) -> None:
 
 
 def _figures(found: Sequence[Comparison]) -> None:
-    st.dataframe(
+    show_table(
         pd.DataFrame(
             [
                 {
@@ -130,9 +132,7 @@ def _figures(found: Sequence[Comparison]) -> None:
                 for line in found
             ]
         ),
-        hide_index=True,
-        width="stretch",
-        column_config={
+        {
             "figure": st.column_config.TextColumn(
                 help="Its place in summary.json, unit included: times are seconds, sizes bytes."
             ),
@@ -142,4 +142,5 @@ def _figures(found: Sequence[Comparison]) -> None:
                 "error (%)", format="%+.1f", help="(predicted - measured) / measured, percent."
             ),
         },
+        _SEEN,
     )

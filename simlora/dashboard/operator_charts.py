@@ -20,11 +20,11 @@ from simlora.dashboard.charts import (
     log_axis,
     nothing,
     panel,
-    table_px,
 )
 from simlora.dashboard.kpis import KPIS
 from simlora.dashboard.run_charts import memory_over_time, over_time
 from simlora.dashboard.run_figures import RunFigures
+from simlora.dashboard.tables import show_table
 from simlora.dashboard.text import escaped
 from simlora.dashboard.verdict import show_words
 from simlora.report.fleet_words import fleet_words
@@ -87,12 +87,9 @@ def _key_figures(runs: Runs) -> None:
         for kpi in KPIS
     ]
     st.markdown("**Key figures**", help="\n".join(f"- {kpi.label}: {kpi.help}" for kpi in KPIS))
-    st.dataframe(
+    show_table(
         pd.DataFrame(rows),
-        hide_index=True,
-        width="stretch",
-        height=table_px(len(rows)),
-        column_config={
+        {
             "figure": st.column_config.TextColumn(pinned=True, width=115, help="With its unit."),
             **{
                 name: st.column_config.TextColumn(width=110, help=f"Of the run {name}.")
@@ -260,8 +257,8 @@ def _cost_by_tenant(runs: Runs) -> None:
     """What the dearest tenants cost."""
     title = "Cost by tenant, the dearest"
     about = (
-        "The tenant's share of what the fleet cost over the run, by the tokens processed for it; "
-        "all tenants' shares add up to the bill."
+        "The tenant's share of what the fleet cost over the run, by the scenario's attribution "
+        "method (GPU-seconds unless it says otherwise); all tenants' shares add up to the bill."
     )
     rows = []
     for run, figures in runs.items():

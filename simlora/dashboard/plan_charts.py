@@ -7,8 +7,9 @@ import pandas as pd
 import streamlit as st
 
 from simlora.dashboard import state
-from simlora.dashboard.charts import SECONDS, USD, axis, panel, run_colours, table_px
+from simlora.dashboard.charts import SECONDS, USD, axis, panel, run_colours
 from simlora.dashboard.plan_figures import PlanFigures
+from simlora.dashboard.tables import show_table
 from simlora.dashboard.text import escaped
 from simlora.errors import UserError
 from simlora.report.style import BLUE
@@ -48,14 +49,9 @@ def draw(found: PlanFigures) -> None:
             "**What shows that it is enough**",
             help="Promise by promise, over runs on seeds that had no part in choosing the fleet.",
         )
-        st.dataframe(
+        show_table(
             found.evidence,
-            hide_index=True,
-            width="stretch",
-            height=table_px(len(found.evidence)),
-            column_config={
-                name: st.column_config.TextColumn(help=about) for name, about in _HEADS.items()
-            },
+            {name: st.column_config.TextColumn(help=about) for name, about in _HEADS.items()},
         )
     _fleets(found.fleets)
     if found.servers:

@@ -14,17 +14,16 @@ from simlora.dashboard.charts import (
     axis,
     coloured,
     log_axis,
-    nothing,
     panel,
     run_colours,
-    table_px,
 )
+from simlora.dashboard.policy_differences import differences
 from simlora.dashboard.study_tasks import Policies
+from simlora.dashboard.tables import show_table
 from simlora.dashboard.text import escaped
 from simlora.planning.bound import BELADY, distances, is_bound
 from simlora.planning.capacity_curves import CapacityCurves
 from simlora.planning.compare import Comparison, Line
-from simlora.planning.paired import Verdict
 from simlora.planning.ranks import buckets_by_rank
 from simlora.report.comparison_curves import capacity_caption, ranks_caption
 from simlora.report.comparison_words import (
@@ -34,19 +33,9 @@ from simlora.report.comparison_words import (
     change_unit,
     figure,
     same_everywhere,
-    scale_of,
 )
-from simlora.report.style import BLUE, GREEN, GREY, RED
+from simlora.report.style import BLUE, GREY, RED
 from simlora.report.words import share, size, usd
-
-_WORST_PERCENT = 300.0  # a change beyond it says "much", and would flatten all others
-_VERDICTS = {
-    Verdict.BETTER: ("better", GREEN),
-    Verdict.WORSE: ("worse", RED),
-    Verdict.UNCLEAR: ("no difference shown", GREY),
-    Verdict.SAME: ("the same", GREY),
-    Verdict.ONE_REPLICATION: ("one replication", GREY),
-}
 
 
 def draw(found: Policies) -> None:
@@ -62,7 +51,7 @@ def draw(found: Policies) -> None:
         if hidden:
             names = ", ".join(metric.title for metric in hidden)
             st.caption(escaped(f"The same everywhere: {names}."))
-        _differences(compared, shown)
+        differences(compared, shown)
     _bound(compared)
     if found.curves is not None:
         _curves(found.curves)
@@ -94,13 +83,7 @@ def _table(compared: Comparison, metrics: Sequence[Any]) -> None:
                 else ", its verdict, and the mean difference to the baseline ± its 95 % interval."
             ),
         )
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        width="stretch",
-        column_config=columns,
-        height=table_px(len(rows)),
-    )
+    show_table(pd.DataFrame(rows), columns)
 
 
 def _basis(compared: Comparison) -> str:
@@ -119,65 +102,6 @@ def _cell(line: Line) -> str:
     told = change(line)
     unit = change_unit(line.metric) if told and not told.startswith("×") else ""
     return f"{figure(line)}  {MARKS[line.verdict]} {told} {unit}".rstrip()
-
-
-def _differences(compared: Comparison, metrics: Sequence[Any]) -> None:
-    """The difference of a figure to the baseline's, with its interval."""
-    titles = {metric.title: metric for metric in metrics}
-    title = "Difference to the baseline"
-    about = (
-        "Mean difference within replications, with its 95 % t-interval. An interval that leaves "
-        "out 0 is more than chance; verdicts are corrected for the number of policies (Holm)."
-    )
-    chosen = st.selectbox(
-        "Figure",
-        list(titles),
-        index=1 if len(titles) > 1 else 0,
-        key="difference_of",
-        bind="query-params",
-        help="Which figure's differences are drawn.",
-    )
-    rows: list[dict[str, Any]] = []
-    for line in compared.of_metric(titles[chosen])[1:]:
-        scale = scale_of(line)
-        difference = line.difference
-        if scale is None or difference is None or difference.mean is None or line.verdict is None:
-            continue
-        low = difference.mean if difference.low is None else difference.low
-        high = difference.mean if difference.high is None else difference.high
-        rows.append(
-            {
-                "policy": line.variant,
-                "mean": _cut(scale * difference.mean),
-                "low": _cut(scale * low),
-                "high": _cut(scale * high),
-                "verdict": _VERDICTS.get(line.verdict, ("not measured", GREY))[0],
-                "told": f"{change(line) or '0'} {change_unit(line.metric)}",
-            }
-        )
-    if not rows:
-        nothing(title, about, "There is no difference to draw for this figure.")
-        return
-    unit = "percentage points" if change_unit(titles[chosen]) == "pt" else "%"
-    known = dict(_VERDICTS.values())
-    verdicts = list(dict.fromkeys(row["verdict"] for row in rows))
-    base = alt.Chart(pd.DataFrame(rows)).encode(
-        y=alt.Y("policy:N", sort=None, axis=axis(None, labelLimit=110)),
-        color=coloured("verdict", verdicts, [known.get(name, GREY) for name in verdicts]),
-        tooltip=["policy:N", "verdict:N", alt.Tooltip("told:N", title="difference")],
-    )
-    zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=GREY, strokeDash=[4, 3])
-    label = f"difference to {compared.baseline} ({unit})"
-    chart = alt.layer(
-        zero.encode(x=alt.X("zero:Q", axis=axis(label, tickCount=6))),
-        base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=alt.X("low:Q"), x2="high:Q"),
-        base.mark_point(filled=True, size=80, opacity=1).encode(x="mean:Q"),
-    )
-    panel(f"{title}: {chosen}", about, chart, 30 + 30 * len(rows), verdicts)
-
-
-def _cut(percent: float) -> float:
-    return max(-_WORST_PERCENT, min(percent, _WORST_PERCENT))
 
 
 def _bound(compared: Comparison) -> None:

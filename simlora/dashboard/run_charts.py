@@ -11,6 +11,7 @@ import pandas as pd
 from simlora.dashboard.charts import (
     GB,
     PERCENT,
+    PURPLE,
     SECONDS,
     axis,
     coloured,
@@ -21,7 +22,7 @@ from simlora.dashboard.charts import (
     time_axis,
 )
 from simlora.dashboard.run_figures import RunFigures
-from simlora.report.style import BLUE, CYAN, GREEN, GREY, PURPLE, RED, YELLOW
+from simlora.report.style import BLUE, CYAN, GREEN, GREY, RED, YELLOW
 from simlora.report.words import duration, share
 
 Runs = Mapping[str, RunFigures]

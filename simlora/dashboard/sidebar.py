@@ -89,7 +89,7 @@ def _shows(file: Path | None) -> str:
             break
         lines.append(line.removeprefix("#").strip())
     text = " ".join(lines).removeprefix("Shows:").strip()
-    return text.partition(". ")[0].rstrip(".") + "." if text else ""
+    return text[0].upper() + text[1:].partition(". ")[0].rstrip(".") + "." if text else ""
 
 
 def _take_along() -> None:

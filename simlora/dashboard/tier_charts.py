@@ -9,10 +9,11 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from simlora.dashboard.charts import PERCENT, SECONDS, axis, coloured, nothing, panel, table_px
+from simlora.dashboard.charts import PERCENT, SECONDS, axis, coloured, nothing, panel
 from simlora.dashboard.run_charts import latency_by_tier, ttft_over_time
 from simlora.dashboard.run_figures import RunFigures
 from simlora.dashboard.study_tasks import TierFigures
+from simlora.dashboard.tables import show_table
 from simlora.dashboard.text import escaped
 from simlora.planning.harm import Harm
 from simlora.report.style import BLUE, YELLOW
@@ -106,17 +107,14 @@ def _promises(runs: Runs) -> None:
     )
     about = {"calm": "Measured without the burst.", "noisy": "Measured with the burst."}
     about["measured"] = "Of the same figure in this run."
-    st.dataframe(
+    show_table(
         pd.DataFrame(
             [
                 {"tier": name, "promise": asked, **{run: of.get(run, "—") for run in heads}}
                 for (name, asked), of in measured.items()
             ]
         ),
-        hide_index=True,
-        width="stretch",
-        height=table_px(len(measured)),
-        column_config={
+        {
             "tier": st.column_config.TextColumn(help="The SLA tier."),
             "promise": st.column_config.TextColumn(help="What the tier promises.", width=130),
             **{

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.browser.server import chromium, dashboard
+from simlora import load_scenario, simulate
+from tests.browser.server import ROOT, chromium, dashboard
 
 Open = Callable[..., Any]
+SMALL = {"workload.duration_s": 40, "run.report": False}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,6 +28,15 @@ def _browser_is_installed() -> None:
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the server runs: its ./runs is here."""
     return tmp_path_factory.mktemp("dashboard")
+
+
+@pytest.fixture(scope="session")
+def runs(directory: Path) -> Path:
+    """Result directories in the server's ./runs, `two` the newest and then `one`."""
+    base = load_scenario(ROOT / "simlora/dashboard/data/what-if.yaml", SMALL)
+    for name, replicas in (("three", 3), ("one", 1), ("two", 2)):
+        simulate(base.with_overrides({"fleet.0.replicas": replicas}), out=directory / "runs" / name)
+    return directory / "runs"
 
 
 @pytest.fixture(scope="session")

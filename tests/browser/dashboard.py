@@ -61,3 +61,19 @@ def overflows(page: Any) -> bool:
             " || m.scrollWidth > m.clientWidth + 1; }"
         )
     )
+
+
+def tables_too_wide(page: Any) -> list[str]:
+    """The visible tables that reach beyond the window or scroll sideways."""
+    return list(
+        page.evaluate(
+            "() => [...document.querySelectorAll('[data-testid=stDataFrame], [data-testid=stTable],"
+            " .simlora-cards')].filter(table => table.offsetParent).filter(table => {"
+            " const box = table.getBoundingClientRect();"
+            " return box.left < 0 || box.right > innerWidth + 1"
+            " || [table, ...table.querySelectorAll('*')].some(part =>"
+            " ['auto', 'scroll'].includes(getComputedStyle(part).overflowX)"
+            " && part.scrollWidth > part.clientWidth + 1); })"
+            ".map(table => table.dataset.testid + ' ' + table.className)"
+        )
+    )

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from simlora import load_scenario, simulate
 from tests.browser.conftest import Open
 from tests.browser.dashboard import CHANGED, await_result, charts, idle, metric, press, set_number
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"workload.duration_s": 40, "run.report": False}
-
-
-@pytest.fixture(scope="module")
-def runs(directory: Path) -> Path:
-    """Two result directories in the server's ./runs."""
-    base = load_scenario(ROOT / "simlora/dashboard/data/what-if.yaml", SMALL)
-    for name, replicas in (("one", 1), ("two", 2)):
-        simulate(base.with_overrides({"fleet.0.replicas": replicas}), out=directory / "runs" / name)
-    return directory / "runs"
 
 
 def test_policies_are_compared_with_their_bound(open_page: Open) -> None:

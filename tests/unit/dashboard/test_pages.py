@@ -118,11 +118,13 @@ def test_a_link_to_too_large_a_scenario_opens_the_default_and_says_why(app: AppT
     assert figures(app)["Fleet a month"] == "$1,440"
 
 
-def test_choosing_a_shipped_scenario_replaces_the_present_one(app: AppTest) -> None:
+def test_a_shipped_scenario_replaces_the_present_one_and_says_what_it_shows(app: AppTest) -> None:
     settled(app)
     next(one for one in app.selectbox if one.label == "Start from").select("three-tiers").run()
     assert app.session_state["scenario"].name == "three-tiers"
     assert not app.exception
+    shows = "Three tiers on one fleet, each with its share."
+    assert shows in [caption.value for caption in app.sidebar.caption]
 
 
 def test_every_shipped_scenario_can_be_chosen_or_is_refused_in_a_sentence(app: AppTest) -> None:
