@@ -15,7 +15,8 @@ import numpy as np
 
 from simlora.cost.capacity import saturated_s
 from simlora.cost.training import Estimate, trainings_per_month
-from simlora.cost.usage import Rent, Usage, months_of
+from simlora.cost.usage import months_of
+from simlora.results.bill import Rent, Usage
 from simlora.results.summary import MONTH_H
 from simlora.scenario.cost import Cost, Training
 from simlora.scenario.deployment import Deployment

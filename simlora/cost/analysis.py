@@ -223,7 +223,7 @@ def _migration(
 def as_json(found: Costs) -> dict[str, Any]:
     """Plain values; None where there is no figure. The tenants' costs are in whole cents that add
     up to theirs of the bill."""
-    from simlora.cost.attribution import in_cents
+    from simlora.cost.money import in_cents
 
     rows = found.tenants.astype(object).where(found.tenants.notna(), None)
     tenants = rows.to_dict("records")

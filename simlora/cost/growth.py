@@ -9,7 +9,8 @@ from typing import Any
 
 from simlora.cost.alternatives import Demand
 from simlora.cost.capacity import saturated_s
-from simlora.cost.usage import Rent, months_of
+from simlora.cost.usage import months_of
+from simlora.results.bill import Rent
 from simlora.results.summary import MONTH_H
 from simlora.scenario.cost import Cost
 from simlora.scenario.deployment import Deployment

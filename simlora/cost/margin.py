@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from simlora.cost.month import Month
-from simlora.cost.usage import Usage, months_of
+from simlora.cost.usage import months_of
+from simlora.results.bill import Usage
 from simlora.scenario.cost import Cost, Credit
 from simlora.scenario.deployment import Deployment
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from simlora.results.arrays import Floats
+
 
 def dollars(amount: float | None) -> str:
     """USD to the cent below $1,000, in whole dollars above; an em dash for none.
@@ -32,3 +36,19 @@ def percent(share: float | None) -> str:
     if 0.9995 <= share < 1:
         return ">99.9 %"
     return f"{100 * share:,.1f} %"
+
+
+def in_cents(amounts: Floats, total_usd: float) -> list[float]:
+    """Amounts in whole cents that add up to the total in whole cents, none off by a cent or more:
+    what is over after rounding down goes to those who lost most by it.
+
+    >>> in_cents(np.array([1.0, 1.0, 1.0]) / 3, 1.0)
+    [0.34, 0.33, 0.33]
+    """
+    cents = np.asarray(amounts, dtype=np.float64) * 100
+    whole = np.floor(cents + 1e-7)
+    over = round(total_usd * 100) - int(whole.sum())
+    order = np.argsort(whole - cents, kind="stable")
+    whole[order[: max(0, over)]] += 1
+    whole[order[len(order) + min(0, over) :]] -= 1
+    return [float(value) / 100 for value in whole]

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from simlora.cost.attribution import Divided, divide
 from simlora.cost.training import Estimate, trainings_per_month
-from simlora.cost.usage import Rent, Usage, months_of
+from simlora.cost.usage import months_of
 from simlora.results.arrays import Floats
+from simlora.results.bill import Divided, Rent, Usage, divide
 from simlora.scenario.cost import Cost
 from simlora.scenario.deployment import Deployment
 

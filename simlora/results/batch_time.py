@@ -18,9 +18,9 @@ class BatchTime:
     """Adds up what one place in the fleet took down (see `simlora.serving.step.StepLog`); all
     replicas that are there one after another go into the same.
 
-    `busy_s`: seconds of batches by tenant; they add up to the time in which anything was in a
-    batch. `load_s`: of these, seconds in which a batch stood still for loads of the tenant's
-    adapters: they are its alone, not shared by those in the batch.
+    `busy_s`: seconds of batches by tenant. `load_s`: seconds in which a batch stood still for the
+    load of an adapter, by adapter: they are its tenant's alone, not shared by those in the batch.
+    Both together add up to the time in which anything was in a batch.
     `stays_s`: seconds by adapter in GPU memory, from the end of a load to the last use before it is
     evicted: how long an idle adapter stays after that is the cache's choice, for memory that nobody
     else asked for.
@@ -81,17 +81,16 @@ class BatchTime:
             return stalled_s
         now = [load for load in self._loads if load[0] < len(spent_s)]
         self._loads = [
-            (after - len(spent_s), tenant, seconds)
-            for after, tenant, seconds in self._loads
+            (after - len(spent_s), adapter, seconds)
+            for after, adapter, seconds in self._loads
             if after >= len(spent_s)
         ]
         for after, _, seconds in now:
             stalled_s[after] += seconds
         # A batch that was cut did not stand still to the end.
         taken = np.divide(spent_s, stalled_s, out=np.ones(len(spent_s)), where=stalled_s > spent_s)
-        for after, tenant, seconds in now:
-            self.load_s[tenant] += seconds * float(taken[after])
-            self.busy_s[tenant] += seconds * float(taken[after])
+        for after, adapter, seconds in now:
+            self.load_s[adapter] += seconds * float(taken[after])
         booked_s: Floats = stalled_s * taken
         return booked_s
 

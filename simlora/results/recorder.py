@@ -11,6 +11,7 @@ import numpy as np
 
 from simlora.results import files
 from simlora.results.arrays import Bools, Floats, Indexes
+from simlora.results.bill import shares_of_the_bill
 from simlora.results.columns import RequestColumns, columnize
 from simlora.results.reasons import Reasons
 from simlora.results.requests_file import RequestsFile
@@ -18,7 +19,7 @@ from simlora.results.result import Result
 from simlora.results.schema import RunFacts
 from simlora.results.sla import Promises
 from simlora.results.steplog import StepLog
-from simlora.results.summary import Totals, build_summary, fleet_usd, to_json
+from simlora.results.summary import Totals, build_summary, to_json
 from simlora.results.tenants import TenantStatistics
 from simlora.results.tiers import STATUSES, TierStatistics
 from simlora.results.timeline import Timeline
@@ -137,7 +138,7 @@ class Recorder:
             self._deployment.tier_names,
             np.array([any(tier.sla.model_dump().values()) for tier in self._deployment.tiers]),
             max(facts.span_s - self._warmup_s, 0.0),
-            fleet_usd(facts),
+            shares_of_the_bill(self._deployment, facts.fleet, self._usage.sums),
             self._usage.columns(),
             self._usage.by_pool(),
         )

@@ -122,15 +122,15 @@ class TenantStatistics:
         tier_names: Sequence[str],
         promised: Bools,
         window_s: float,
-        fleet_usd: float,
+        cost_usd: Floats,
         usage: Mapping[str, Any],
         by_pool: Mapping[str, Floats],
     ) -> None:
         """One row a tenant. `tier` is by tenant. `promised`: by tier, whether it promises any bound
         (no attainment is told where it does not, nor where most requests were too young at the end
-        to be judged). `goodput_rps` is over the `window_s` after the warm-up; `fleet_usd` is what
-        `cost_usd` adds up to. `usage` are further columns, `by_pool` such with a list of figures,
-        one a pool, for each tenant."""
+        to be judged). `goodput_rps` is over the `window_s` after the warm-up; `cost_usd`, by
+        tenant, adds up to the fleet's bill. `usage` are further columns, `by_pool` such with a list
+        of figures, one a pool, for each tenant."""
         ttft_p50, ttft_p95, ttft_p99 = self._ttft.quantiles((0.5, 0.95, 0.99))
         (e2e_p99,) = self._e2e.quantiles((0.99,))
         attainment = _ratio(self._kept, self._judged)
@@ -151,7 +151,7 @@ class TenantStatistics:
             "adapter_hit_ratio": _ratio(self._hits, self._lookups),
             "sla_attainment": attainment,
             "goodput_rps": self._kept / window_s if window_s else np.full(len(tier), np.nan),
-            "cost_usd": self.cost_usd(fleet_usd),
+            "cost_usd": cost_usd,
             **usage,
         }
         table = pa.table(
@@ -166,15 +166,6 @@ class TenantStatistics:
             }
         )
         pq.write_table(table, path, compression="snappy")
-
-    def cost_usd(self, fleet_usd: float) -> Floats:
-        """The bill by tenant: split by processed tokens, prompt and output alike; evenly if
-        nobody had any."""
-        tokens = (self.prompt_tokens + self.output_tokens).astype(np.float64)
-        if not tokens.any():
-            tokens[:] = 1.0
-        shares: Floats = fleet_usd * tokens / tokens.sum()
-        return shares
 
     def _zeros(self) -> Ints:
         return np.zeros(self._tenants, dtype=np.int64)

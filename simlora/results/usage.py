@@ -99,10 +99,12 @@ class TenantUsage:
         for log, pool in zip(logs, self._pool_of, strict=False):
             batch_time = log.batch_time
             batch_time.close()
-            booked_s = {"gpu_s": batch_time.busy_s, "load_gpu_s": batch_time.load_s}
-            for name, booked in booked_s.items():
-                for tenant, seconds in booked.items():
-                    self.sums[name][pool, tenant] += seconds * self._gpus[pool]
+            for tenant, seconds in batch_time.busy_s.items():
+                self.sums["gpu_s"][pool, tenant] += seconds * self._gpus[pool]
+            for adapter, seconds in batch_time.load_s.items():
+                cell = pool, self._adapter_tenant[adapter]
+                for name in ("gpu_s", "load_gpu_s"):
+                    self.sums[name][cell] += seconds * self._gpus[pool]
             for adapter, seconds in batch_time.stays_s.items():
                 cell = pool, self._adapter_tenant[adapter]
                 self.sums["adapter_gb_s"][cell] += seconds * self._adapter_gb[adapter]

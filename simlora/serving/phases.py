@@ -22,12 +22,9 @@ class PhaseBook:
     preemption cost: before the first token the time out of the batch; after it, the time until the
     next token, i.e. with the recomputation.
 
-    The time of the batch is shared as well. From its admission to the end of its prompt a request
-    weighs the tokens that are computed for it, after that one, the token that a step gives it:
-    where every prompt takes one step, each step's time is shared evenly by its tokens. (A prompt
-    that takes several steps weighs all of its tokens in each, which may move a few per cent of the
-    time to another tenant, but loses none.) Noted are changes only, so that runs of steps taken at
-    once book the same as step after step.
+    The time of the batch is shared as well: that of a step evenly by the tokens that it computes,
+    parts of prompts and one of each decoding request. Noted are changes only, so that runs of steps
+    taken at once book the same as step after step.
     """
 
     def __init__(self, log: StepLog, log_from_s: float) -> None:
@@ -35,18 +32,11 @@ class PhaseBook:
         self._log = log
         self._log_from_s = log_from_s  # earlier requests are not in the log, nor are copies
         self._weights, self._uses = log.weights, log.uses
-        self._found: Request | None = None  # the latest to join with a cached prefix
-        self._found_s = 0.0
+        self._computing: dict[Request, int] = {}  # prompt tokens in the step under way
         self._dropped: Request | None = None  # the latest thrown out before its prompt was done
 
     def admitted(self, request: Request, now: float) -> None:
         """The request comes into the batch, for the first time or again."""
-        if request.prefix_nodes:  # how many tokens they hold is not known here until later
-            self._weigh_found()
-            self._found, self._found_s = request, now
-        else:
-            tokens = request.prompt_tokens + request.emitted_tokens
-            self._weights += _pack_weight(now, request.tenant, tokens)
         if request.preemptions == 0:
             self._book_wait(request, now)
             request.mark_s = now
@@ -54,18 +44,20 @@ class PhaseBook:
             request.preempted_s += now - request.mark_s
             request.mark_s = now
 
-    def _weigh_found(self) -> None:
-        """The latest to join with a cached prefix weighs what is left, which is known by now."""
-        request = self._found
-        if request is not None:
-            self._weights += _pack_weight(self._found_s, request.tenant, _prompt_weight(request))
-            self._found = None
+    def computes(self, chunks: list[tuple[Request, int]], now: float) -> None:
+        """The coming step computes these parts of prompts, and nothing of other prompts."""
+        before, self._computing = self._computing, dict(chunks)
+        for request, chunk in chunks:
+            more = chunk - before.pop(request, 0)
+            if more:
+                self._weights += _pack_weight(now, request.tenant, more)
+        for request, chunk in before.items():  # no room for it in this step
+            self._weights += _pack_weight(now, request.tenant, -chunk)
 
     def _leaves(self, request: Request, weight: int, now: float) -> None:
         """The request, which weighed `weight`, is in the batch no more."""
-        if self._found is not None:
-            self._weigh_found()
-        self._weights += _pack_weight(now, request.tenant, -weight)
+        if weight:
+            self._weights += _pack_weight(now, request.tenant, -weight)
         state = request.adapter_state
         if state is not None:
             self._uses += _pack_use(state.index, state.hot_since_s, now)
@@ -82,15 +74,10 @@ class PhaseBook:
 
     def blocking_loads(self, plan: StepPlan, load_s: float) -> None:
         """`load_s` of a step were spent on its loads: the requests they were for have waited."""
-        owners = {
-            request.adapter: request.tenant
-            for request, _ in plan.chunks
-            if request.adapter_state in plan.blocking_loads
-        }
-        if self._found is not None:
-            self._weigh_found()
         after = len(self._weights) // WEIGHT.size
-        self._log.loads += [(after, tenant, load_s / len(owners)) for tenant in owners.values()]
+        nbytes = sum(state.nbytes for state in plan.blocking_loads)
+        for state in plan.blocking_loads:  # also one that nobody in this step is served with
+            self._log.loads.append((after, state.index, load_s * state.nbytes / nbytes))
         for request, _ in plan.chunks:
             if request.adapter_state in plan.blocking_loads and request.preemptions == 0:
                 self.adapter_wait_s += load_s
@@ -109,15 +96,14 @@ class PhaseBook:
             request.preempted_s += since_s
             if self._logs(request):
                 self._log.gaps.append((request.tier, since_s))
-        if self._found is not None:
-            self._weigh_found()
-        weight = _prompt_weight(request)
+        weight = self._computing.pop(request)
         request.emitted_tokens += 1
         request.mark_s = now
         if request.emitted_tokens == request.output_tokens:
             self._leaves(request, weight, now)
             return
-        self._weights += _pack_weight(now, request.tenant, 1 - weight)
+        if weight != 1:
+            self._weights += _pack_weight(now, request.tenant, 1 - weight)
 
     def _logs(self, request: Request) -> bool:
         return request.arrival_s >= self._log_from_s and not request.shadow
@@ -147,7 +133,9 @@ class PhaseBook:
         since_s = now - request.mark_s
         # One that is given up has been thrown out of the batch at this very instant.
         if request.status == RUNNING and request.mark_s < now and request is not self._dropped:
-            self._leaves(request, 1 if request.finish_step >= 0 else _prompt_weight(request), now)
+            self._leaves(
+                request, 1 if request.finish_step >= 0 else self._computing.pop(request, 0), now
+            )
         if request.status == WAITING and request.preemptions == 0:
             self._book_wait(request, now)
         elif request.status == WAITING:
@@ -162,7 +150,7 @@ class PhaseBook:
 
     def prefill_preempted(self, request: Request, now: float) -> None:
         """The request is thrown out before its prompt is done."""
-        self._leaves(request, _prompt_weight(request), now)
+        self._leaves(request, self._computing.pop(request, 0), now)
         self._dropped = request
         if request.emitted_tokens == 0:
             request.prefill_s += now - request.mark_s
@@ -176,9 +164,3 @@ def book_outside(request: Request, now: float) -> None:
     else:
         request.preempted_s += now - request.mark_s
         request.mark_s = now
-
-
-def _prompt_weight(request: Request) -> int:
-    """Tokens that are computed for a request in the batch before it has its next one."""
-    tokens = request.prompt_tokens + request.emitted_tokens
-    return tokens - request.cached_tokens if request.prefix_nodes else tokens

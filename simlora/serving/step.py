@@ -21,7 +21,7 @@ class StepLog(Protocol):
     gaps: list[tuple[int, float]]  # (tier, seconds) between two tokens around a preemption
     weights: bytearray  # of records `phases.WEIGHT`
     uses: bytearray  # of records `phases.USE`
-    # Records of `weights` by then, tenant, seconds that the batch stood still for its adapters.
+    # Records of `weights` by then, adapter, seconds that the batch stood still for its load.
     loads: list[tuple[int, int, float]]
 
 

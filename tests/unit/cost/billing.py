@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from simlora.cost.usage import Usage
+from simlora.results.bill import Usage
 from simlora.results.usage import QUANTITIES
 from simlora.scenario.deployment import Deployment, expand
 from simlora.scenario.schema import Scenario

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simlora.cost.attribution import Divided, divide
-from simlora.cost.usage import Rent, Usage, rents
+from simlora.cost.usage import rents
+from simlora.results.bill import Divided, Rent, Usage, divide
 from simlora.results.usage import QUANTITIES
 from simlora.scenario.cost import Attribution, Cost, GpuPrices, Method
 from tests.unit.cost.billing import an_hour_of, deployment, usage

@@ -11,7 +11,8 @@ import pytest
 from simlora.cost.margin import by_tier, credit_share, margins, units
 from simlora.cost.month import Month, month
 from simlora.cost.training import Estimate
-from simlora.cost.usage import Usage, rents
+from simlora.cost.usage import rents
+from simlora.results.bill import Usage
 from simlora.scenario.cost import Cost, Credit
 from simlora.scenario.deployment import Deployment
 from tests.unit.cost.billing import an_hour_of, deployment, usage

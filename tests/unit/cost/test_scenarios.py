@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import fsum
 from typing import Any
 
 import pytest
@@ -72,3 +73,26 @@ def test_memory_makes_adapters_cheap_if_there_are_some_to_fill_it() -> None:
     assert small["h200"].adapters > 2 * small["h100-80gb"].adapters
     assert found.units.adapter_month is not None
     assert found.units.adapter_month > small["l40s"].usd_per_adapter  # 60 adapters do not fill it
+
+
+@pytest.mark.parametrize("method", ["gpu_seconds", "tokens", "residency"])
+@pytest.mark.parametrize("idle", ["own_line", "spread"])
+def test_a_runs_table_and_the_months_bill_charge_each_tenant_the_same(
+    method: str, idle: str
+) -> None:
+    """The table's rows add up to what the fleet cost, so that idle time is spread there."""
+    asked = {
+        "cost.attribution": {"method": method, "idle": idle},
+        "workload.duration_s": 60,
+        "cost.gpu": {},
+        "cost.host_usd_per_gpu_hour": 0,
+    }
+    scenario = load_scenario("scenarios/unit-economics.yaml", {"run.report": False, **asked})
+    result = simulate(scenario)
+    paid = result.tenants["cost_usd"]
+    assert fsum(paid) == pytest.approx(result.summary["cost"]["fleet_usd"], abs=1e-9)
+    found = costs(result, scenario.with_overrides({"cost.attribution.idle": "spread"}))
+    lines = found.month.lines
+    billed = lines["serving"] + lines["cold starts"] + lines["idle GPUs"]
+    assert list(paid * found.scale) == pytest.approx(list(billed), rel=1e-9)
+    assert paid.nunique() > 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -126,40 +125,57 @@ def test_time_is_booked_to_the_pool_where_it_was_spent_though_the_request_moves_
 
 
 @pytest.mark.parametrize(
-    ("rate_rps", "step_tokens", "most_moved"),
-    [(0.5, 16_384, 1e-9), (0.5, 512, 0.03), (3.0, 8192, 0.03)],
+    ("rate_rps", "step_tokens", "loading"),
+    [
+        (0.5, 16_384, "overlap"),
+        (0.5, 512, "overlap"),
+        (3.0, 8192, "overlap"),
+        (3.0, 512, "blocking"),
+    ],
 )
 def test_shares_are_those_that_tokens_have_of_each_step(
-    monkeypatch: pytest.MonkeyPatch, rate_rps: float, step_tokens: int, most_moved: float
+    monkeypatch: pytest.MonkeyPatch, rate_rps: float, step_tokens: int, loading: str
 ) -> None:
-    """Told anew from every step and all that is in it. Where prompts take one step each they are
-    the same. Where most are cut into chunks, or a long queue fills every step and cuts its last
-    prompt, up to 3 % of the time is charged to another tenant."""
+    """Told anew from every step and all that is in it: where prompts take one step each, where most
+    are cut into chunks, where a long queue fills every step and cuts its last prompt, and where
+    steps stand still for loads, which are those of the tenants whose adapters come."""
     told_s: defaultdict[int, float] = defaultdict(float)
+    loads_s: defaultdict[int, float] = defaultdict(float)
     complete = BatchScheduler.complete
 
-    def watched(self: BatchScheduler, now: float, steps: int, step_s: float, *rest: Any) -> None:
+    def watched(
+        self: BatchScheduler, now: float, steps: int, step_s: float, load_s: float = 0.0
+    ) -> None:
         decoding = [one for one in self.running.values() if one.finish_step >= 0]
         tokens = len(decoding) + sum(chunk for _, chunk in self.plan.chunks)
         for request, chunk in [*((one, 1) for one in decoding), *self.plan.chunks]:
-            told_s[request.tenant] += steps * step_s * chunk / tokens
-        complete(self, now, steps, step_s, *rest)
+            told_s[request.tenant] += (steps * step_s - load_s) * chunk / tokens
+        for state in self.plan.blocking_loads:  # of equal size; each tenant has one adapter
+            loads_s[state.index] += load_s / len(self.plan.blocking_loads)
+            told_s[state.index] += load_s / len(self.plan.blocking_loads)
+        complete(self, now, steps, step_s, load_s)
 
     monkeypatch.setattr(BatchScheduler, "complete", watched)
     result = simulate(
         small_scenario(
             model="llama-3.1-8b",
             tenants=[{"name": "tenant", "count": 10}],
+            adapters={"hot": {"max_adapters": 4}},
             workload={
                 "rate_rps": rate_rps,
                 "duration_s": 200,
                 "prompt_tokens": {"lognormal": {"mean": 1500, "sigma": 0.8, "max": 6000}},
                 "output_tokens": {"fixed": 60},
             },
-            engine={"max_model_len": 8192, "max_num_batched_tokens": step_tokens},
+            engine={
+                "max_model_len": 8192,
+                "max_num_batched_tokens": step_tokens,
+                "adapter_loading": loading,
+            },
         )
     )
-    gpu_s = result.tenants["gpu_s"]
-    assert gpu_s.sum() == pytest.approx(sum(told_s.values()), rel=1e-9)
-    moved = sum(abs(gpu_s[tenant] - seconds) for tenant, seconds in told_s.items()) / 2
-    assert moved <= most_moved * gpu_s.sum()
+    assert bool(loads_s) == (loading == "blocking")
+    tenants = range(10)
+    for column, told in (("load_gpu_s", loads_s), ("gpu_s", told_s)):
+        expected = [told[tenant] for tenant in tenants]
+        assert list(result.tenants[column]) == pytest.approx(expected, rel=1e-9, abs=1e-9)

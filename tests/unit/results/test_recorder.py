@@ -153,8 +153,20 @@ def test_the_tenants_bills_add_up_to_the_fleets(tmp_path: Path) -> None:
     bill = result.summary["cost"]["fleet_usd"]
     assert bill == pytest.approx(8.0)
     assert math.fsum(result.tenants["cost_usd"]) == pytest.approx(bill, abs=1e-9)
-    tokens = result.tenants["prompt_tokens"] + result.tenants["output_tokens"]
-    assert np.allclose(result.tenants["cost_usd"], bill * tokens / tokens.sum())
+
+
+@pytest.mark.parametrize("method", ["tokens", "compute_units"])
+def test_the_bill_is_divided_by_the_measure_that_the_scenario_asks_for(
+    tmp_path: Path, method: str
+) -> None:
+    asked = {"attribution": {"method": method, "input_weight": 3.0, "output_weight": 1.0}}
+    of = deployment(cost=asked)
+    table = record(of, tmp_path, mixed(of), 3600.0).tenants
+    used = {
+        "tokens": table["prompt_tokens"] + table["output_tokens"],
+        "compute_units": 3 * table["input_tflop"] + table["output_tflop"],
+    }[method]
+    assert np.allclose(table["cost_usd"], 8.0 * used / used.sum())
 
 
 def test_an_idle_fleet_is_split_evenly_and_has_no_figures(tmp_path: Path) -> None:

@@ -1,15 +1,74 @@
-"""The fleet's bill divided among tenants."""
+"""The fleet's bill divided among tenants, by what they used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simlora.cost.usage import Rent, Usage
-from simlora.results.arrays import Floats
+from simlora.results.arrays import Bools, Floats, Ints
 from simlora.scenario.cost import METHODS, Attribution
+
+if TYPE_CHECKING:
+    from simlora.results.schema import PoolFacts
+    from simlora.scenario.deployment import Deployment
+
+SECONDS_AN_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Each of `simlora.results.usage.QUANTITIES` by pool (rows) and tenant (columns)."""
+
+    quantities: Mapping[str, Floats]
+
+    def __getitem__(self, name: str) -> Floats:
+        return self.quantities[name]
+
+    def total(self, name: str) -> Floats:
+        """By tenant, over all pools."""
+        total: Floats = self.quantities[name].sum(axis=0)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Rent:
+    """What one pool cost over a run: `usd` for `gpu_s` GPU-seconds, busy or not. `owners`: the
+    tenants that it is dedicated to, nobody if it is shared."""
+
+    name: str
+    usd: float
+    gpu_s: float
+    owners: Bools
+
+
+def rent_of(
+    deployment: Deployment, pool: int, name: str, gpu_s: float, usd_per_gpu_hour: float
+) -> Rent:
+    """The rent of a pool (its place in the fleet) for so many GPU-seconds at that price."""
+    dedicated = deployment.scenario.fleet[pool].tenants
+    groups = [
+        index for index, group in enumerate(deployment.scenario.tenants) if group.name in dedicated
+    ]
+    group: Ints = np.array([tenant.group for tenant in deployment.tenants])
+    owners = np.isin(group, groups)
+    return Rent(name, gpu_s * usd_per_gpu_hour / SECONDS_AN_HOUR, gpu_s, owners)
+
+
+def shares_of_the_bill(
+    deployment: Deployment, fleet: Sequence[PoolFacts], quantities: Mapping[str, Floats]
+) -> Floats:
+    """USD of the run's bill (`summary.fleet_usd`) by tenant. They add up to it, so idle time is
+    spread over the tenants even where the scenario gives it a line of its own; the measure of use
+    is the one that `cost.attribution.method` asks for."""
+    rents = [
+        rent_of(deployment, index, "", pool.tensor_parallel * pool.replica_s, pool.usd_per_gpu_hour)
+        for index, pool in enumerate(fleet)
+    ]
+    asked = deployment.scenario.cost.attribution.model_copy(update={"idle": "spread"})
+    return divide(Usage(quantities), rents, asked).of_tenants
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +177,3 @@ def _measures(usage: Usage, pool: int, asked: Attribution) -> dict[str, Floats]:
     }
     assert tuple(found) == METHODS
     return found
-
-
-def in_cents(amounts: Floats, total_usd: float) -> list[float]:
-    """Amounts in whole cents that add up to the total in whole cents, none off by a cent or more:
-    what is over after rounding down goes to those who lost most by it.
-
-    >>> in_cents(np.array([1.0, 1.0, 1.0]) / 3, 1.0)
-    [0.34, 0.33, 0.33]
-    """
-    cents = np.asarray(amounts, dtype=np.float64) * 100
-    whole = np.floor(cents + 1e-7)
-    over = round(total_usd * 100) - int(whole.sum())
-    order = np.argsort(whole - cents, kind="stable")
-    whole[order[: max(0, over)]] += 1
-    whole[order[len(order) + min(0, over) :]] -= 1
-    return [float(value) / 100 for value in whole]
