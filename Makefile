@@ -33,15 +33,19 @@ app: $(APP)
 		--server.fileWatcherType=none --client.toolbarMode=minimal --client.showErrorDetails=none
 
 # In processes of their own: triton is interpreted from its import on, and a browser's driver and a
-# notebook's kernel leave their event loops and settings to what comes after them.
-# All are run, whatever fails in one of them, and no test is waited for longer than this.
+# notebook's kernel leave their event loops and settings to what comes after them. On all cores but
+# for what serves in real time, or starts processes itself. All are run, whatever fails in one of
+# them, and no test is waited for longer than this.
 PATIENCE_S ?= 600
+PYTEST := $(PY) -m pytest --timeout $(PATIENCE_S)
+ALONE := tests/integration tests/unit/live tests/unit/serve tests/unit/dashboard
 test: $(DEV) lint browser
 	@failed=0; \
-	$(PY) -m pytest --timeout $(PATIENCE_S) --ignore tests/unit/kernels --ignore tests/integration/test_notebooks.py --ignore tests/browser || failed=1; \
-	$(PY) -m pytest --timeout $(PATIENCE_S) tests/unit/kernels || failed=1; \
-	$(PY) -m pytest --timeout $(PATIENCE_S) tests/integration/test_notebooks.py || failed=1; \
-	$(PY) -m pytest --timeout $(PATIENCE_S) tests/browser || failed=1; \
+	$(PYTEST) -n auto --dist worksteal $(patsubst %,--ignore %,$(ALONE) tests/unit/kernels tests/browser) || failed=1; \
+	$(PYTEST) -n auto --dist worksteal tests/unit/kernels || failed=1; \
+	$(PYTEST) $(ALONE) --ignore tests/integration/test_notebooks.py || failed=1; \
+	$(PYTEST) tests/integration/test_notebooks.py || failed=1; \
+	$(PYTEST) tests/browser || failed=1; \
 	exit $$failed
 
 # The tests of the dashboard are made in a real browser; without one they are skipped, and say so.
