@@ -113,6 +113,7 @@ def sweep(
         asked_figures,
         check_figures,
         check_tiers,
+        is_of_a_tier,
         parse_bound,
     )
     from simlora.planning.sweep_executors import open_executor
@@ -122,7 +123,7 @@ def sweep(
     bounds = [parse_bound(text) for text in where]
     plan = plan_sweep(scenario, grid, listed, replications)
     figures = asked_figures(best, bounds)
-    tiers = plan.tier_names() if figures else []
+    tiers = plan.tier_names() if any(map(is_of_a_tier, figures)) else []
     check_tiers(figures, tiers)
     store = Store(out if out is not None else Path("runs") / f"{plan.name}-sweep")
     if merge:

@@ -46,8 +46,8 @@ _ROW_PX, _FRAME_PX = 35, 3  # of Streamlit's grid
 
 
 def show_table(rows: pd.DataFrame, columns: Mapping[str, Any], seen: int | None = None) -> None:
-    """Draw the rows; `columns` is the grid's column_config. The first column heads a row's card.
-    Of more than `seen` rows, the others are scrolled to."""
+    """Draw the rows; `columns` is the grid's column_config, with formats of printf alone. The first
+    column heads a row's card. Of more than `seen` rows, the others are scrolled to."""
     at_once = len(rows) if seen is None else min(seen, len(rows))
     st.dataframe(
         rows,
@@ -63,7 +63,13 @@ def _cards(rows: pd.DataFrame, columns: Mapping[str, Any], bounded: bool) -> str
     head, *fields = rows.columns
     labels = {name: str((columns.get(name) or {}).get("label") or name) for name in rows.columns}
     shown = rows.head(_MOST_CARDS)
-    told = {name: [_told(value, columns.get(name)) for value in shown[name]] for name in shown}
+    told = {
+        name: [
+            "—" if none else _told(value, columns.get(name))
+            for value, none in zip(shown[name], shown[name].isna(), strict=True)
+        ]
+        for name in shown
+    }
     heads = (min(len(labels[name]), _LONGEST_LABEL) for name in fields)
     widest = max((*heads, *(len(text) for name in fields for text in told[name])), default=0)
     parts = [
@@ -89,7 +95,5 @@ def _cards(rows: pd.DataFrame, columns: Mapping[str, Any], bounded: bool) -> str
 
 def _told(value: Any, column: Mapping[str, Any] | None) -> str:
     """A cell as the grid has it, on lines that do not part a figure from its unit."""
-    if value is None or value != value:  # NaN
-        return "—"
     look = ((column or {}).get("type_config") or {}).get("format")
     return unbroken(str(look % value) if look else str(value))

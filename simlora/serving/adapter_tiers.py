@@ -278,11 +278,16 @@ class AdapterTiers:
         """Add the time of a transfer, done `now`, to the terms of all loads."""
         self._path.book(transfer, now, self.stats.terms_s)
 
-    def book_alone(self, state: AdapterState, now: float) -> None:
-        """The same for a copy to GPU memory that the engine makes between two steps."""
+    def book_alone(self, state: AdapterState, now: float) -> float:
+        """The same for a copy to GPU memory that the engine makes between two steps. Returns the
+        seconds that it takes."""
+        load_s = 0.0
         for link in (DISK, PCIE) if state.unread else (PCIE,):
             order = self._path.order(state, link, TO_GPU, now)
-            self.book(order, now + self._path.alone_s(link, state.nbytes))
+            alone_s = self._path.alone_s(link, state.nbytes)
+            self.book(order, now + alone_s)
+            load_s += alone_s
+        return load_s
 
     def failed(self, transfer: Transfer, now: float) -> list[Request]:
         """A transfer from disk or store broke off, or what it brought fails its check. It is tried

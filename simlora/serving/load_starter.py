@@ -167,8 +167,7 @@ class LoadStarter:
 
     def _begin(self, state: AdapterState, now: float) -> None:
         if self._blocking:
-            self._scheduler.block_for(state)
-            self._tiers.book_alone(state, now)
+            self._scheduler.plan.block_for(state, self._tiers.book_alone(state, now))
             self._scheduler.became_hot(state, now)
         else:
             self._tiers.outbox.append(self._tiers.gpu_copy(state, now))

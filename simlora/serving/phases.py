@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from struct import Struct
 
 from simlora.serving.adapter_state import HOT
@@ -23,8 +25,8 @@ class PhaseBook:
     next token, i.e. with the recomputation.
 
     The time of the batch is shared as well: that of a step evenly by the tokens that it computes,
-    parts of prompts and one of each decoding request. Noted are changes only, so that runs of steps
-    taken at once book the same as step after step.
+    parts of prompts and one of each decoding request that does not pause. Noted are changes only,
+    so that runs of steps taken at once book the same as step after step.
     """
 
     def __init__(self, log: StepLog, log_from_s: float) -> None:
@@ -33,7 +35,8 @@ class PhaseBook:
         self._log_from_s = log_from_s  # earlier requests are not in the log, nor are copies
         self._weights, self._uses = log.weights, log.uses
         self._computing: dict[Request, int] = {}  # prompt tokens in the step under way
-        self._dropped: Request | None = None  # the latest thrown out before its prompt was done
+        self.paused: Counter[int] = Counter()  # by tenant: decoding requests that it gives no token
+        self._begun = 0  # records of weights when it began, also those that have been drained
 
     def admitted(self, request: Request, now: float) -> None:
         """The request comes into the batch, for the first time or again."""
@@ -44,20 +47,36 @@ class PhaseBook:
             request.preempted_s += now - request.mark_s
             request.mark_s = now
 
-    def computes(self, chunks: list[tuple[Request, int]], now: float) -> None:
-        """The coming step computes these parts of prompts, and nothing of other prompts."""
+    def step_begins(
+        self, chunks: Iterable[tuple[Request, int]], pausing: Iterable[Request], now: float
+    ) -> None:
+        """The coming step computes these parts of prompts, nothing of other prompts, and no token
+        of those decoding requests that are `pausing`."""
         before, self._computing = self._computing, dict(chunks)
-        for request, chunk in chunks:
-            more = chunk - before.pop(request, 0)
-            if more:
-                self._weights += _pack_weight(now, request.tenant, more)
+        for request, chunk in self._computing.items():
+            self._weighs(request.tenant, chunk - before.pop(request, 0), now)
         for request, chunk in before.items():  # no room for it in this step
-            self._weights += _pack_weight(now, request.tenant, -chunk)
+            self._weighs(request.tenant, -chunk, now)
+        decoding = (request.tenant for request in pausing if request.finish_step >= 0)
+        paused, self.paused = self.paused, Counter(decoding)
+        for tenant in paused | self.paused:
+            self._weighs(tenant, paused[tenant] - self.paused[tenant], now)
+        self._begun = self._log.drained + len(self._weights) // WEIGHT.size
+
+    def _weighs(self, tenant: int, more: int, now: float) -> None:
+        if more:
+            self._weights += _pack_weight(now, tenant, more)
+
+    def _decoding_weight(self, request: Request) -> int:
+        """What a decoding request weighs that leaves; those that pause weigh nothing."""
+        if self.paused[request.tenant] > 0:
+            self.paused[request.tenant] -= 1
+            return 0
+        return 1
 
     def _leaves(self, request: Request, weight: int, now: float) -> None:
         """The request, which weighed `weight`, is in the batch no more."""
-        if weight:
-            self._weights += _pack_weight(now, request.tenant, -weight)
+        self._weighs(request.tenant, -weight, now)
         state = request.adapter_state
         if state is not None:
             self._uses += _pack_use(state.index, state.hot_since_s, now)
@@ -74,16 +93,17 @@ class PhaseBook:
 
     def blocking_loads(self, plan: StepPlan, load_s: float) -> None:
         """`load_s` of a step were spent on its loads: the requests they were for have waited."""
-        after = len(self._weights) // WEIGHT.size
-        nbytes = sum(state.nbytes for state in plan.blocking_loads)
-        for state in plan.blocking_loads:  # also one that nobody in this step is served with
-            self._log.loads.append((after, state.index, load_s * state.nbytes / nbytes))
+        after = max(0, self._begun - self._log.drained)
+        alone_s = sum(plan.blocking_s)
+        for state, of_one_s in zip(plan.blocking_loads, plan.blocking_s, strict=True):
+            self._log.loads.append((after, state.index, load_s * of_one_s / alone_s))
         for request, _ in plan.chunks:
             if request.adapter_state in plan.blocking_loads and request.preemptions == 0:
                 self.adapter_wait_s += load_s
                 request.adapter_wait_s += load_s
                 request.mark_s += load_s
         plan.blocking_loads.clear()
+        plan.blocking_s.clear()
 
     def prefilled(self, request: Request, now: float) -> None:
         """The whole prompt is computed: the request has its first token, or after a preemption its
@@ -102,8 +122,7 @@ class PhaseBook:
         if request.emitted_tokens == request.output_tokens:
             self._leaves(request, weight, now)
             return
-        if weight != 1:
-            self._weights += _pack_weight(now, request.tenant, 1 - weight)
+        self._weighs(request.tenant, 1 - weight, now)
 
     def _logs(self, request: Request) -> bool:
         return request.arrival_s >= self._log_from_s and not request.shadow
@@ -115,7 +134,7 @@ class PhaseBook:
 
     def decode_ends(self, request: Request, now: float) -> None:
         """The request finishes or is preempted."""
-        self._leaves(request, 1, now)
+        self._leaves(request, self._decoding_weight(request), now)
         if self._logs(request):
             self._log.decode_ends[request.tier].append(len(self._log.step_s))
         request.decode_s += now - request.mark_s
@@ -131,10 +150,12 @@ class PhaseBook:
     def cut(self, request: Request, now: float) -> None:
         """The run ends before the request."""
         since_s = now - request.mark_s
-        # One that is given up has been thrown out of the batch at this very instant.
-        if request.status == RUNNING and request.mark_s < now and request is not self._dropped:
+        if request.status == RUNNING and request.mark_s < now:
+            decoding = request.finish_step >= 0
             self._leaves(
-                request, 1 if request.finish_step >= 0 else self._computing.pop(request, 0), now
+                request,
+                self._decoding_weight(request) if decoding else self._computing.pop(request, 0),
+                now,
             )
         if request.status == WAITING and request.preemptions == 0:
             self._book_wait(request, now)
@@ -151,7 +172,6 @@ class PhaseBook:
     def prefill_preempted(self, request: Request, now: float) -> None:
         """The request is thrown out before its prompt is done."""
         self._leaves(request, self._computing.pop(request, 0), now)
-        self._dropped = request
         if request.emitted_tokens == 0:
             request.prefill_s += now - request.mark_s
             request.mark_s = now

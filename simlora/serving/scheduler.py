@@ -227,8 +227,9 @@ class BatchScheduler:
             if not (plan.chunks or plan.blocking_loads or shape.decode_seqs):
                 return self.schedule(now) if due else None
             self.rules.apply_to(plan)
-        if self.prefilling:
-            self.phases.computes(plan.chunks, now)
+        if self.prefilling or self.phases.paused or plan.blocking_loads:
+            pausing = self.running.values() if self._separate and plan.chunks else ()
+            self.phases.step_begins(plan.chunks, pausing, now)
         if plan.chunks or plan.blocking_loads:
             return plan
         if not shape.decode_seqs:
@@ -249,8 +250,6 @@ class BatchScheduler:
             steps = 0  # the decoding sequences have paused
         log.step_s.append(step_s)
         log.steps.append(steps)
-        if plan.blocking_loads:  # before what ends with the step: the loads were a part of it
-            self.phases.blocking_loads(plan, load_s)
         self.memory.take_blocks(decodes.next_blocks() if steps == 1 else decodes.new_blocks(steps))
         decodes.advance(steps)
         while (request := decodes.pop_finished()) is not None:
@@ -258,6 +257,8 @@ class BatchScheduler:
             kv_tokens = self._stop_decoding(request)
             self.memory.adopt_prefix(request, kv_tokens, now)
             self._finish(request, kv_tokens, now)
+        if plan.blocking_loads:
+            self.phases.blocking_loads(plan, load_s)
         if plan.chunks:
             self._complete_chunks(now)
 
@@ -345,10 +346,6 @@ class BatchScheduler:
         if self.listener is not None:
             self.listener(request, self)
         self.finished.append(request)
-
-    def block_for(self, state: AdapterState) -> None:
-        """The coming step is prolonged by the load of an adapter."""
-        self.plan.blocking_loads.append(state)
 
     def preempt(self, request: Request, now: float) -> None:
         """Throw a request out of the batch; its tokens are computed again later."""

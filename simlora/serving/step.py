@@ -20,6 +20,7 @@ class StepLog(Protocol):
     decode_ends: list[list[int]]  # per tier: entry before which a request had ended
     gaps: list[tuple[int, float]]  # (tier, seconds) between two tokens around a preemption
     weights: bytearray  # of records `phases.WEIGHT`
+    drained: int  # records that were in `weights` before
     uses: bytearray  # of records `phases.USE`
     # Records of `weights` by then, adapter, seconds that the batch stood still for its load.
     loads: list[tuple[int, int, float]]
@@ -38,6 +39,7 @@ class StepPlan:
     steps: int = 0  # alike decode steps that may be taken at once; 1 if there is any prefill
     chunks: list[tuple[Request, int]] = field(default_factory=list)  # prefill tokens by request
     blocking_loads: list[AdapterState] = field(default_factory=list)  # prolong the step
+    blocking_s: list[float] = field(default_factory=list)  # what each of them takes alone
     stall_s: float = 0.0  # prolongs it as well: weights are merged or unmerged first
     _adapters: list[AdapterState] = field(default_factory=list)  # of chunks, none decoding
 
@@ -55,6 +57,11 @@ class StepPlan:
                 self._adapters.append(state)
                 shape.distinct_adapters += 1
                 shape.distinct_adapter_parameters += state.parameters
+
+    def block_for(self, state: AdapterState, load_s: float) -> None:
+        """The coming step is prolonged by the load of an adapter, which alone takes `load_s`."""
+        self.blocking_loads.append(state)
+        self.blocking_s.append(load_s)
 
     def decoder_left(self, state: AdapterState | None) -> None:
         """A decoding sequence of an adapter has been thrown out before the step: if it was the last

@@ -223,7 +223,6 @@ def test_a_scheduler_that_hangs_ends_the_sweep_in_one_sentence(
 ) -> None:
     """A stopped process keeps its connections, and what is sent to it is taken: nothing fails."""
     cluster.add_worker()
-    monkeypatch.setattr(sweep_executors, "_ANSWER_S", 1.0)
     monkeypatch.setattr(sweep_executors, "_CLOSE_S", 1.0)
     monkeypatch.setattr(sweep_executors, "_COUNT_EVERY_S", 0.5)
     monkeypatch.setattr(sweep_module, "_LOOK_S", 0.5)
@@ -234,6 +233,7 @@ def test_a_scheduler_that_hangs_ends_the_sweep_in_one_sentence(
 
     def stop(done: int, failed: int) -> None:
         if done == 3:
+            monkeypatch.setattr(sweep_executors, "_ANSWER_S", 1.0)
             scheduler.send_signal(signal.SIGSTOP)
 
     with (

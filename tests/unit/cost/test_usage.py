@@ -125,20 +125,23 @@ def test_time_is_booked_to_the_pool_where_it_was_spent_though_the_request_moves_
 
 
 @pytest.mark.parametrize(
-    ("rate_rps", "step_tokens", "loading"),
+    ("rate_rps", "step_tokens", "batching", "loading"),
     [
-        (0.5, 16_384, "overlap"),
-        (0.5, 512, "overlap"),
-        (3.0, 8192, "overlap"),
-        (3.0, 512, "blocking"),
+        (0.5, 16_384, "mixed", "overlap"),
+        (0.5, 512, "mixed", "overlap"),
+        (3.0, 8192, "mixed", "overlap"),
+        (3.0, 512, "mixed", "blocking"),
+        (3.0, 8192, "separate", "overlap"),
+        (1.0, 512, "separate", "blocking"),
     ],
 )
 def test_shares_are_those_that_tokens_have_of_each_step(
-    monkeypatch: pytest.MonkeyPatch, rate_rps: float, step_tokens: int, loading: str
+    monkeypatch: pytest.MonkeyPatch, rate_rps: float, step_tokens: int, batching: str, loading: str
 ) -> None:
     """Told anew from every step and all that is in it: where prompts take one step each, where most
-    are cut into chunks, where a long queue fills every step and cuts its last prompt, and where
-    steps stand still for loads, which are those of the tenants whose adapters come."""
+    are cut into chunks, where a long queue fills every step and cuts its last prompt, where
+    decoding requests pause for prompts, and where steps stand still for loads, which are those of
+    the tenants whose adapters come, each as long as it takes."""
     told_s: defaultdict[int, float] = defaultdict(float)
     loads_s: defaultdict[int, float] = defaultdict(float)
     complete = BatchScheduler.complete
@@ -146,20 +149,25 @@ def test_shares_are_those_that_tokens_have_of_each_step(
     def watched(
         self: BatchScheduler, now: float, steps: int, step_s: float, load_s: float = 0.0
     ) -> None:
-        decoding = [one for one in self.running.values() if one.finish_step >= 0]
+        pause = batching == "separate" and self.plan.chunks
+        decoding = [one for one in self.running.values() if one.finish_step >= 0 and not pause]
         tokens = len(decoding) + sum(chunk for _, chunk in self.plan.chunks)
         for request, chunk in [*((one, 1) for one in decoding), *self.plan.chunks]:
             told_s[request.tenant] += (steps * step_s - load_s) * chunk / tokens
-        for state in self.plan.blocking_loads:  # of equal size; each tenant has one adapter
-            loads_s[state.index] += load_s / len(self.plan.blocking_loads)
-            told_s[state.index] += load_s / len(self.plan.blocking_loads)
+        assert sum(self.plan.blocking_s) == pytest.approx(load_s)
+        for state, of_one_s in zip(self.plan.blocking_loads, self.plan.blocking_s, strict=True):
+            loads_s[state.index] += of_one_s  # each tenant has one adapter
+            told_s[state.index] += of_one_s
         complete(self, now, steps, step_s, load_s)
 
     monkeypatch.setattr(BatchScheduler, "complete", watched)
     result = simulate(
         small_scenario(
             model="llama-3.1-8b",
-            tenants=[{"name": "tenant", "count": 10}],
+            tenants=[
+                {"name": "small", "count": 5, "adapter": {"rank": 8}},
+                {"name": "large", "count": 5, "adapter": {"rank": 64}},
+            ],
             adapters={"hot": {"max_adapters": 4}},
             workload={
                 "rate_rps": rate_rps,
@@ -171,6 +179,7 @@ def test_shares_are_those_that_tokens_have_of_each_step(
                 "max_model_len": 8192,
                 "max_num_batched_tokens": step_tokens,
                 "adapter_loading": loading,
+                "scheduler": {"batching": batching},
             },
         )
     )

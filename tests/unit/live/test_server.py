@@ -106,3 +106,28 @@ def test_a_request_for_a_replica_that_is_not_run_waits_for_none(when_unavailable
     served = Served(scenario, [Ask(0.0, tenant=1)])
     assert [(r.status, r.reason) for r in served.ended] == [(REJECTED, "unavailable")]
     assert served.server.over
+
+
+def test_loads_of_a_step_are_their_tenants_also_where_one_of_them_fails() -> None:
+    """A step of 5.1 s, 5 of them for two adapters alike; the second comes to nothing."""
+    scenario = small_scenario(
+        tenants=[{"name": "tenant", "count": 2}],
+        engine={"adapter_loading": "blocking"},
+        adapters={"initial_tier": "warm"},
+    )
+    deployment = expand(scenario)
+    asks = [Ask(0.0, adapter, prompt_tokens=100, output_tokens=1) for adapter in (0, 1)]
+    traffic = traffic_of(deployment, asks)
+    log = StepLog(len(deployment.tiers))
+    server = Server(deployment, traffic.prefix_block_tokens, log, [])
+    for request in requests_of(deployment, traffic):
+        server.receive(request, 0.0)
+    plan = server.schedule(0.0)
+    assert plan is not None
+    assert sorted(state.index for state in plan.blocking_loads) == [0, 1]
+    server.load_failed(1, 5.0)
+    server.complete(5.1, 5.1, 5.0)
+    log.drain()
+    assert log.batch_time.load_s == pytest.approx({0: 2.5, 1: 2.5})
+    assert log.batch_time.busy_s[0] == pytest.approx(0.1)
+    assert log.batch_time.busy_s[1] == pytest.approx(0.0)

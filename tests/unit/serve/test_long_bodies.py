@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from threading import Lock
+from threading import Barrier, Lock
 from typing import Any
 
 import httpx
@@ -152,7 +151,7 @@ def test_few_long_bodies_are_read_at_a_time(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each thread that reads one takes its turn before anybody else is served again."""
-    reading, most_reading, lock = 0, 0, Lock()
+    reading, most_reading, lock, pair = 0, 0, Lock(), Barrier(2, timeout=30)
     read_body = app.read_body
 
     def slowly(raw: bytes, chat: bool) -> Asked:
@@ -160,7 +159,7 @@ def test_few_long_bodies_are_read_at_a_time(
         with lock:
             reading += 1
             most_reading = max(most_reading, reading)
-        time.sleep(0.05)
+        pair.wait()
         with lock:
             reading -= 1
         return read_body(raw, chat)
