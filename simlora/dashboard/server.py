@@ -11,6 +11,7 @@ from importlib import import_module
 from threading import Thread
 
 import streamlit as st
+from streamlit import config
 
 from simlora.dashboard import jobs
 from simlora.dashboard.pages import PAGES
@@ -18,6 +19,7 @@ from simlora.errors import UserError
 
 # What draws the first page and its result: imported in a session it would be waited for.
 _DRAWING = ("frame", "sidebar", "kpis", "verdict", "run_charts")
+_NOTHING_IS_KEPT_BYTES = 1e12
 _EVERYWHERE = ("0.0.0.0", "::")
 
 
@@ -29,6 +31,9 @@ async def ready(app: st.App) -> AsyncIterator[None]:
     jobs.workers()  # before all else: it starts while this process imports
     st.set_option("client.showErrorDetails", "none")  # a traceback is for the log
     st.set_option("client.toolbarMode", "minimal")  # for the first session too
+    # A browser forgets what it keeps of earlier runs by counting them; where runs follow each other
+    # quickly it counts otherwise than the server, and a page stops where something was forgotten.
+    config.set_option("global.minCachedMessageSize", _NOTHING_IS_KEPT_BYTES)
     Thread(target=_open_browser, daemon=True).start()
     await asyncio.gather(asyncio.to_thread(_simulate), asyncio.to_thread(_import))
     try:

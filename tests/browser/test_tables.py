@@ -92,9 +92,9 @@ def test_no_table_is_wider_than_a_phone(open_page: Open, runs: Path, path: str) 
 def test_a_card_tells_what_the_summaries_of_the_runs_say(open_page: Open, runs: Path) -> None:
     page = open_page("runs", **PHONE)
     three_runs(page)
-    chosen = page.get_by_test_id("stMain").locator("section dt").all_inner_texts()[:3]
+    chosen = page.locator(f"{CARDS} section").first.locator("dt").all_inner_texts()
     summaries = [load_result(runs / name).summary for name in chosen]
-    assert len(set(chosen)) == 3
+    assert len(set(chosen)) == len(chosen) >= 3  # those that the page begins with, and two more
     for kpi in KPIS:
         card = page.locator(f"{CARDS} section").filter(has=page.get_by_text(kpi.label, exact=True))
         told = card.locator("dd").all_inner_texts()

@@ -19,6 +19,7 @@ from tests.browser.dashboard import (
     overflows,
     press,
     set_number,
+    tables_too_wide,
 )
 
 TRACE = Path(__file__).parents[2] / "traces/bursty.parquet"
@@ -117,8 +118,9 @@ def test_the_controls_of_a_replay_fit_a_phone(open_page: Open, scheme: str) -> N
     page = open_page("trace", **phone)
     use_trace(page)
     page.get_by_text("Who of the trace is called what").click()
-    page.get_by_test_id("stDataFrame").first.wait_for()
+    page.locator(".simlora-cards").wait_for()
     assert not overflows(page)
+    assert tables_too_wide(page) == []
     page.get_by_test_id("stExpandSidebarButton").click()
     page.get_by_role("spinbutton", name="Speed of the replay (times)").wait_for()
     assert not overflows(page)
